@@ -1,0 +1,197 @@
+/* kernels.h - the table of kernels that a device fills.
+ *
+ * A kernel computes: it never allocates a tensor, never looks at autograd, never decides a shape. What it gets is checked, sized and,
+ * where the comment says so, contiguous. It returns NULL on success or a static text that says what failed.
+ * The rules in lib/ops are the only callers; kernels/cpu and kernels/cuda the only implementations. */
+#ifndef LUNETTE_KERNELS_H
+#define LUNETTE_KERNELS_H
+
+#include "../lib/lunette.h"
+
+#define LN_KERNELS_VERSION 1
+#define LN_LOOP_OPERANDS 6
+
+/* A nest of loops over operands of one broadcast shape. Dimensions are collapsed where all operands allow; the last is the innermost.
+ * Operand 0 is written, the others are read. A scalar operand has stride 0 everywhere and points into the caller's memory. */
+typedef struct ln_loop {
+  int n_operands;
+  int ndim;
+  int64_t numel;
+  int64_t shape[16];
+  int dtype[LN_LOOP_OPERANDS];
+  char *data[LN_LOOP_OPERANDS];
+  int64_t stride[LN_LOOP_OPERANDS][16]; /* in bytes */
+} ln_loop;
+
+/* A reduction: for every index of the outer nest, the inner nest of x is folded into one element. Both nests keep the logical order. */
+typedef struct ln_fold {
+  int outer_ndim, inner_ndim;
+  int64_t outer_numel, inner_numel;
+  int64_t outer_shape[16], inner_shape[16];
+  int64_t x_outer_stride[16], x_inner_stride[16]; /* in bytes */
+  int64_t y_stride[16];                           /* in bytes, over the outer nest */
+  const char *x;
+  char *y;
+  int x_dtype, y_dtype;
+} ln_fold;
+
+enum ln_fold_kind {
+  LN_FOLD_SUM,
+  LN_FOLD_PROD,
+  LN_FOLD_MAX,  /* NaN wins */
+  LN_FOLD_MIN,
+  LN_FOLD_ARGMAX, /* first of equals; NaN wins; y is int64 */
+  LN_FOLD_ARGMIN,
+  LN_FOLD_ALL, /* y is bool */
+  LN_FOLD_ANY,
+  LN_FOLD_SQUARES,  /* sum of (x - shift)^2, shift per outer element in `aux` (the compute dtype, contiguous); for var */
+  LN_FOLD_ABS_POW,  /* sum of |x|^p, p in `p` */
+  LN_FOLD_COUNT_NONZERO, /* y is int64 */
+  LN_FOLD_KINDS
+};
+
+/* C[m,n] = alpha * op(A)[m,k] op(B)[k,n] + beta * C for each of `batch`. Strides count elements; rows or columns of A and B are
+ * contiguous (one of the two strides is 1 or the dimension is 1), C is row-major with leading dimension c_row. */
+typedef struct ln_gemm {
+  int dtype;
+  int64_t batch, m, n, k;
+  const char *a, *b;
+  char *c;
+  int64_t a_row, a_col, a_batch;
+  int64_t b_row, b_col, b_batch;
+  int64_t c_row, c_batch;
+  double alpha, beta;
+} ln_gemm;
+
+/* Convolution geometry for 1 to 3 spatial dimensions, x [N, C, spatial], w [O, C / groups, kernel], y [N, O, spatial]; strides in elements, all
+ * dims given, so channels-last is a stride pattern. */
+typedef struct ln_conv {
+  int dtype, spatial, groups;
+  int64_t n, c, o;
+  int64_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
+  const char *x, *w, *bias; /* bias may be NULL */
+  const char *dy;
+  char *y;
+  int64_t x_stride[5], w_stride[5], y_stride[5];
+} ln_conv;
+
+typedef struct ln_pool {
+  int dtype, spatial;
+  int64_t n, c;
+  int64_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
+  int64_t x_stride[5], y_stride[5]; /* elements; y_stride serves indices too */
+  const char *x;
+  char *y;
+  int64_t *indices; /* max: flat place in the input plane */
+  bool count_include_pad;
+  int64_t divisor; /* 0: the count */
+} ln_pool;
+
+/* Batch normalisation over x [N, C, M]: channel stride and the rest as given. float statistics for half types. */
+typedef struct ln_norm {
+  int dtype;
+  int64_t n, c, m;
+  int64_t x_stride[3], y_stride[3], dy_stride[3], dx_stride[3]; /* elements of n, c, m */
+  const char *x, *dy;
+  char *y, *dx;
+  const void *weight, *bias; /* compute dtype (float or double), may be NULL */
+  void *mean, *rstd;         /* compute dtype, [C] */
+  void *dweight, *dbias;
+  bool training; /* statistics are the batch's; in forward mean and rstd are written */
+  double eps;
+} ln_norm;
+
+/* Rows of softmax-like work: x [outer, size, inner], contiguous. */
+typedef struct ln_rows {
+  int dtype;
+  int64_t outer, size, inner;
+  const char *x, *y, *dy;
+  char *out;
+} ln_rows;
+
+/* Moving elements by an int64 index along one dim. `loop` runs over the index; operands: 0 out, 1 in, 2 index. `indexed` is the operand
+ * addressed through the index (0 scatter, 1 gather), its stride along dim in bytes and its size there; the loop's stride for that operand is 0 along dim. */
+typedef struct ln_indexed {
+  ln_loop loop;
+  int indexed;
+  int64_t stride, size;
+  bool add; /* scatter: accumulate, in index order */
+} ln_indexed;
+
+/* Rows by index: out[i, :] = in[ids[i], :] (take) or out[ids[i], :] += in[i, :] (add, in order of i: deterministic). Contiguous rows of
+ * `width` elements; ids int64 contiguous, checked. */
+typedef struct ln_take {
+  int dtype;
+  int64_t n, width, rows;
+  const char *in;
+  char *out;
+  const int64_t *ids;
+  int64_t skip; /* add: this id contributes nothing (padding_idx); -1 none */
+} ln_take;
+
+/* Parameters of one optimizer step over one tensor; contiguous, p and g of dtype, state of dtype. */
+typedef struct ln_step {
+  int dtype;
+  int64_t n;
+  char *p;
+  const char *g;
+  char *m, *v, *vmax; /* momentum buffer or exp_avg, exp_avg_sq, max_exp_avg_sq; NULL when unused */
+  bool first, nesterov, maximize, decoupled;
+  double lr, momentum, dampening, weight_decay, beta1, beta2, eps;
+  double correction1, correction2; /* 1 - beta^step */
+} ln_step;
+
+enum ln_random_kind { LN_RANDOM_UNIFORM, LN_RANDOM_NORMAL, LN_RANDOM_INTEGER, LN_RANDOM_BERNOULLI };
+
+typedef struct ln_kernels {
+  uint32_t version; /* LN_KERNELS_VERSION */
+  uint32_t size;    /* sizeof(ln_kernels) */
+
+  /* Memory of the device, uncached. */
+  const char *(*alloc)(int device, size_t bytes, void **out);
+  void (*free)(int device, void *p);
+  const char *(*copy)(void *dst, int dst_device, const void *src, int src_device, size_t bytes); /* contiguous bytes */
+  const char *(*synchronize)(int device);
+
+  /* Pointwise: row is the operator's place among the pointwise rows; pass 0 is the formula (operand 0 = y), pass 1 + i the derivative of input i
+   * (operands: dx, g, then x or a, b[, c], then y). compute is LN_FLOAT32, LN_FLOAT64 or LN_INT64. attrs are the row's, as doubles. */
+  const char *(*pointwise)(int row, int pass, int compute, const ln_loop *loop, const double *attrs, int device);
+  const char *(*convert)(const ln_loop *loop, int device);                      /* operand 0 = operand 1, with dtype conversion */
+  const char *(*random)(int kind, const ln_loop *loop, uint64_t seed, uint64_t offset, double a, double b, int device); /* operand 0, logical order */
+  const char *(*arange)(char *y, int dtype, int64_t n, double start, double step, int device);
+
+  const char *(*fold)(int kind, const ln_fold *fold, const void *aux, double p, int device);
+  const char *(*cumsum)(const ln_rows *rows, bool reverse, int device); /* x -> out along size */
+  const char *(*softmax)(const ln_rows *rows, bool log, int device);
+  const char *(*softmax_dx)(const ln_rows *rows, bool log, int device); /* y, dy -> out */
+
+  const char *(*gemm)(const ln_gemm *g, int device);
+  const char *(*conv)(const ln_conv *c, int device);                /* x, w, bias -> y */
+  const char *(*conv_dx)(const ln_conv *c, int device);             /* dy, w -> y = dx with x_stride */
+  const char *(*conv_dw)(const ln_conv *c, int device);             /* x, dy -> y = dw with w_stride */
+  const char *(*max_pool)(const ln_pool *p, int device);
+  const char *(*max_pool_dx)(const ln_pool *p, int device);         /* x = dy with y_stride, indices -> y = dx with x_stride, zeroed by the kernel */
+  const char *(*avg_pool)(const ln_pool *p, int device);
+  const char *(*avg_pool_dx)(const ln_pool *p, int device);
+  const char *(*batch_norm)(const ln_norm *n, int device);
+  const char *(*batch_norm_dx)(const ln_norm *n, int device);
+
+  const char *(*indexed)(const ln_indexed *i, int device);
+  const char *(*take)(const ln_take *t, int device);
+  const char *(*take_add)(const ln_take *t, int device);
+  /* First place whose value is outside [low, high), or -1; x int64 with the loop's operand 1. */
+  const char *(*find_outside)(const ln_loop *loop, int64_t low, int64_t high, int64_t *place, int device);
+  const char *(*nonzero)(const ln_loop *loop, int64_t *count, int64_t *out, int device); /* operand 1; out [count, 1] flat logical places, NULL to count */
+
+  const char *(*sgd)(const ln_step *s, int device);
+  const char *(*adam)(const ln_step *s, int device);
+} ln_kernels;
+
+/* The CPU's table, filled by kernels/cpu/table.c for the instruction set chosen at load. */
+const ln_kernels *ln_cpu_kernels(void);
+const char *ln_cpu_isa(void);
+
+/* The one symbol that a device plug-in exports: fills the table and returns NULL, or says why it cannot. */
+typedef const char *(*ln_plugin_init_fn)(ln_kernels *table, int *device_count);
+
+#endif

@@ -1,0 +1,264 @@
+/* lunette.h - the ABI of liblunette, the one public header.
+ *
+ * The region between the two "cdef" marks holds declarations only: C compilers read it as it stands, and the Lua loader cuts it out
+ * and hands it to ffi.cdef. No macro may stand inside it.
+ *
+ * Contracts that hold for every function:
+ * - A function that can fail returns an ln_status; on anything but LN_OK the text is ln_error(), per thread, valid until the next failure.
+ * - A tensor that a function hands out through an `out` parameter carries one reference, which belongs to the caller; inside ln_scope
+ *   it belongs to the scope.
+ * - Tensors, storages, nodes, grad mode, scopes and error text belong to the OS thread that made them. Two threads may each run a Lua
+ *   state; they do not exchange tensors.
+ */
+#ifndef LUNETTE_H
+#define LUNETTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+/* cdef begin */
+
+static const int LN_ABI = 1;
+static const int LN_MAX_DIMS = 16;
+static const int LN_MAX_OUTPUTS = 3;
+static const int LN_ATTR_SLOTS = 14;
+static const int LN_ATTR_POOL = 64;
+
+enum ln_status {
+  LN_OK,
+  LN_ERROR,   /* a wrong argument or a failed resource: ln_error() says which */
+  LN_NOMEM,   /* out of memory: collecting garbage and calling again may help */
+  LN_NEEDS_LUA /* the autograd engine met a part that only Lua can run */
+};
+
+enum ln_dtype {
+  LN_FLOAT32,
+  LN_FLOAT64,
+  LN_FLOAT16,
+  LN_BFLOAT16,
+  LN_INT8,
+  LN_INT16,
+  LN_INT32,
+  LN_INT64,
+  LN_UINT8,
+  LN_BOOL,
+  LN_DTYPES
+};
+
+enum ln_tensor_flags {
+  LN_REQUIRES_GRAD = 1, /* a leaf that wants a gradient, or an output with a node */
+  LN_RETAIN_GRAD = 2,   /* a non-leaf whose gradient is kept */
+  LN_PARAMETER = 4      /* an nn.Parameter */
+};
+
+typedef struct ln_storage ln_storage;
+typedef struct ln_node ln_node;
+typedef struct ln_engine ln_engine;
+typedef struct ln_generator ln_generator;
+typedef struct ln_safetensors ln_safetensors;
+
+/* A strided view of a storage. Read-only for everybody outside lib/. Headers live in slabs that are never unmapped; `generation` changes
+ * when a header is released, so that a stale handle is noticed. Strides count elements. */
+typedef struct ln_tensor {
+  uint64_t generation;
+  int64_t id;
+  int32_t dtype;
+  int32_t ndim;
+  int32_t device; /* -1: cpu; n >= 0: cuda:n */
+  int32_t flags;
+  int64_t numel;
+  char *data; /* the first element */
+  ln_storage *storage;
+  ln_node *node;          /* the node that made it; NULL for a leaf */
+  int64_t shape[16];
+  int64_t stride[16];
+  struct ln_tensor *grad;
+  ln_node *accumulator;   /* the leaf's entrance into the graph, not owned */
+  struct ln_tensor *base; /* for a differentiable view: the tensor it looks at */
+  uint32_t base_version;  /* version of the storage when `node` was derived from `base` */
+  uint32_t refs;
+  int32_t output;         /* which output of `node` this is */
+  int32_t scope_slot;     /* place in the innermost scope, -1 when none owns it */
+} ln_tensor;
+
+/* What Lua holds: a tensor and the generation it was made in. */
+typedef struct ln_handle {
+  ln_tensor *_p;
+  uint64_t _gen;
+} ln_handle;
+
+/* The attributes of one operator call, a preallocated block. Slot k belongs to the k-th typed name of the operator's signature:
+ * int, bool, dtype, enum: `i`; float: `d`; scalar: `d`, or `i` when bit k of `integer` is set; ints: offset and length in the pool,
+ * packed as offset * 256 + length. Bit k of `present` says that the slot was given. */
+typedef union ln_slot {
+  int64_t i;
+  double d;
+} ln_slot;
+typedef struct ln_attrs {
+  uint32_t present;
+  uint32_t integer;
+  int32_t pool_used;
+  int32_t reserved;
+  ln_slot slot[14];
+  int64_t pool[64];
+} ln_attrs;
+
+enum ln_op_kind { LN_UNARY, LN_BINARY, LN_TERNARY, LN_STRUCTURED };
+
+/* One row of ops.def as the program sees it. */
+typedef struct ln_op_info {
+  const char *name;
+  const char *signature;  /* "x, dim:int=-1, keepdim:bool=false"; a name without a type is a tensor, `?` optional, `[]` a list */
+  const char *doc;
+  const char *forward;    /* text of the formula; NULL for structured operators */
+  const char *derivative[3];
+  const char *classname;  /* FLOAT, SAME, TEST; NULL for structured operators */
+  double low, high;       /* range of inputs in which the specs sample */
+  int32_t kind;
+  int32_t n_outputs;
+  int32_t grad;           /* 0 none, 1 composed of operators, 2 fused next to composed, 3 formula */
+  int32_t is_view;
+} ln_op_info;
+
+/* -- Errors, versions, threads -- */
+const char *ln_error(void);
+const char *ln_version(void);
+const char *ln_build_info(void); /* libraries and instruction set in use, one a line */
+void ln_set_num_threads(int n);
+int ln_get_num_threads(void);
+
+/* -- Operators -- */
+int ln_op_count(void);
+const ln_op_info *ln_op_at(int op); /* NULL past the end */
+int ln_apply(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, ln_tensor **outputs);
+/* The same, written into inputs[0], whose shape and dtype stay. */
+int ln_apply_inplace(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs);
+
+/* -- Tensors -- */
+int ln_tensor_empty(const int64_t *shape, int ndim, int dtype, int device, ln_tensor **out);
+/* A leaf that shares the storage and has no history: detach(), .data */
+int ln_tensor_alias(ln_tensor *t, ln_tensor **out);
+void ln_tensor_retain(ln_tensor *t);
+void ln_tensor_release(ln_tensor *t);
+void ln_handle_release(ln_handle *h); /* finalizer of a handle */
+int ln_tensor_item(const ln_tensor *t, double *number, int64_t *integer); /* one element; both views of its value */
+int ln_tensor_read(const ln_tensor *t, double *numbers, int64_t *integers); /* every element in logical order, either may be NULL */
+int ln_tensor_write(ln_tensor *t, const double *numbers, const int64_t *integers); /* the inverse; integers when not NULL */
+bool ln_tensor_is_contiguous(const ln_tensor *t);
+bool ln_tensor_equal(const ln_tensor *a, const ln_tensor *b); /* same shape, dtype and values; cpu */
+uint32_t ln_tensor_version(const ln_tensor *t);
+uint64_t ln_tensor_storage_id(const ln_tensor *t);
+/* dst.data now looks at src's storage (`t.data = src`); dtype may change, history must be empty */
+int ln_tensor_set_data(ln_tensor *dst, ln_tensor *src);
+int ln_dtype_size(int dtype);
+int ln_promote_types(int a, int b);
+
+/* -- Gradients -- */
+int ln_tensor_set_requires_grad(ln_tensor *t, bool on);
+bool ln_tensor_requires_grad(const ln_tensor *t);
+bool ln_tensor_is_leaf(const ln_tensor *t);
+int ln_tensor_retain_grad(ln_tensor *t);
+int ln_tensor_grad(ln_tensor *t, ln_tensor **out); /* *out is NULL when there is none */
+int ln_tensor_set_grad(ln_tensor *t, ln_tensor *grad);
+const char *ln_tensor_grad_fn(ln_tensor *t); /* "MulBackward", NULL for a leaf */
+/* Bits: 1 grad mode, 2 anomaly mode. Returns the former mode. */
+int ln_mode_set(int mode);
+int ln_mode_get(void);
+/* zero_grad of many at once: fills with zeros, or drops the gradients */
+int ln_zero_grad(ln_tensor *const *params, int n, bool set_to_none);
+
+/* -- The engine --
+ * start, then run until it says LN_OK; on LN_NEEDS_LUA look at ln_engine_stop, do it, run again; free in any case. */
+enum ln_stop {
+  LN_STOP_HOOKS = 1, /* hooks of one gradient: gradient 0 in, answer 0 out */
+  LN_STOP_FUNCTION,  /* backward of a custom Function: gradients of its outputs in, of its inputs out */
+  LN_STOP_FORMULA    /* derivative of an elementwise operator, to be recorded */
+};
+/* inputs: NULL with n_inputs 0 accumulates into all leaves; else gradients of those alone. accumulate: into .grad; else kept for ln_engine_result. */
+int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, bool retain_graph, bool create_graph, ln_tensor *const *inputs, int n_inputs, bool accumulate, ln_engine **out);
+int ln_engine_run(ln_engine *e);
+int ln_engine_stop(ln_engine *e, int *lua, int *op, int *n_in, int *n_out); /* an ln_stop; ids and counts of what waits */
+int ln_engine_gradient(ln_engine *e, int i, ln_tensor **out);  /* of output i of the node that waits; may be NULL */
+int ln_engine_saved(ln_engine *e, int i, ln_tensor **out);     /* saved values of the node that waits: inputs, then outputs, then extras */
+bool ln_engine_needs(ln_engine *e, int i);                     /* does input i want a gradient? */
+const ln_attrs *ln_engine_attrs(ln_engine *e);
+int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad);    /* grad may be NULL */
+int ln_engine_result(ln_engine *e, int i, ln_tensor **out);    /* gradient of inputs[i]; may be NULL */
+void ln_engine_free(ln_engine *e);
+
+/* -- Lua parts of the graph --
+ * An id names a closure that Lua keeps in an array. Ids of freed parts are drained from the dead list. */
+int ln_hook_attach(ln_tensor *t, int lua); /* one id a tensor: the list of its hooks lives in Lua; LN_ERROR when no gradient is wanted */
+int ln_hook_id(const ln_tensor *t);        /* 0 when none */
+int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out, ln_tensor *const *saved, int n_saved);
+int ln_dead_ids(int *ids, int capacity); /* moves up to capacity ids out; returns how many */
+/* anomaly mode: where the next nodes are made */
+void ln_anomaly_place(const char *place);
+
+/* -- Memory -- */
+void ln_scope_begin(void);
+int ln_scope_keep(ln_tensor *t); /* t outlives the innermost scope: it moves to the next outer one, or to nobody */
+void ln_scope_end(void);
+int ln_scope_depth(void);
+typedef struct ln_memory {
+  int64_t live;       /* bytes in use by storages of this thread */
+  int64_t cached;     /* bytes kept for reuse */
+  int64_t since;      /* bytes allocated since ln_memory_cycle */
+  int64_t peak;
+  int64_t tensors;    /* headers in use */
+  int64_t nodes;
+} ln_memory;
+ln_memory *ln_memory_counters(void); /* this thread's, at a fixed address */
+void ln_memory_cycle(void);          /* the collector ran: since = 0 */
+void ln_memory_trim(void);           /* gives cached blocks back to the system */
+
+/* -- Random numbers: Philox 4x32-10 -- */
+int ln_generator_new(ln_generator **out);
+void ln_generator_free(ln_generator *g);
+ln_generator *ln_generator_default(void);
+void ln_generator_seed(ln_generator *g, uint64_t seed);
+void ln_generator_get(const ln_generator *g, uint64_t *seed, uint64_t *offset);
+void ln_generator_set(ln_generator *g, uint64_t seed, uint64_t offset);
+/* The generator that random operators of this thread draw from until the next call; NULL is the default one. */
+void ln_generator_use(ln_generator *g);
+
+/* -- Optimizers: one call a step for all parameters; parameters without gradient are passed over -- */
+int ln_sgd_step(ln_tensor *const *params, ln_tensor *const *momentum_buffers, const bool *first, int n, double lr, double momentum, double dampening, double weight_decay, bool nesterov, bool maximize);
+int ln_adam_step(ln_tensor *const *params, ln_tensor *const *exp_avgs, ln_tensor *const *exp_avg_sqs, ln_tensor *const *max_exp_avg_sqs, int n, const int64_t *step, double lr, double beta1, double beta2, double eps, double weight_decay, bool decoupled, bool maximize);
+
+/* -- Files -- */
+int ln_safetensors_open(const char *path, ln_safetensors **out); /* memory-mapped; the header is checked whole before anything is allocated */
+int ln_safetensors_count(const ln_safetensors *f);
+const char *ln_safetensors_name(const ln_safetensors *f, int i);
+int ln_safetensors_tensor(const ln_safetensors *f, int i, ln_tensor **out); /* a copy on the cpu */
+int ln_safetensors_metadata_count(const ln_safetensors *f);
+const char *ln_safetensors_metadata(const ln_safetensors *f, int i, bool value);
+void ln_safetensors_close(ln_safetensors *f);
+/* Written to a temporary file in the same folder, synced and renamed. metadata: n_metadata pairs key, value; may be NULL. */
+int ln_safetensors_save(const char *path, const char *const *names, ln_tensor *const *tensors, int n, const char *const *metadata, int n_metadata);
+/* A whole file, unpacked when it is gzip; *data is freed with ln_buffer_free. */
+int ln_file_read(const char *path, char **data, size_t *size);
+void ln_buffer_free(char *data);
+
+/* -- CUDA: looked for when first asked -- */
+bool ln_cuda_is_available(void);
+int ln_cuda_device_count(void);
+const char *ln_cuda_why_not(void); /* the reason why is_available is false; "" otherwise */
+int ln_cuda_synchronize(int device);
+int ln_cuda_memory(int device, int64_t *allocated, int64_t *reserved, int64_t *peak);
+int ln_cuda_empty_cache(int device);
+int ln_cuda_name(int device, char *name, int capacity);
+
+/* cdef end */
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif
