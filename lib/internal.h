@@ -32,6 +32,10 @@ const char *ln_dtype_name(int dtype);
 void *ln_block_alloc(int device, size_t bytes);
 void ln_block_free(int device, void *block, size_t bytes);
 
+/* Bytes of this thread's blocks on a device: in use, kept for reuse, the most there were. */
+int ln_block_counters(int device, int64_t *live, int64_t *cached, int64_t *peak);
+void ln_block_trim(int device); /* cached blocks back to the device */
+
 struct ln_storage {
   uint32_t refs;
   uint32_t version; /* counts in-place changes */
@@ -108,6 +112,7 @@ typedef struct ln_call {
   bool recording;                  /* some input wants a gradient */
   uint32_t keep_in;                /* inputs that backward needs, a bit each, set by the rule */
   uint32_t keep_out;               /* outputs that backward needs */
+  bool alias;                      /* out[0] looks at in[0]'s storage */
 } ln_call;
 
 typedef int (*ln_forward_fn)(ln_call *c);
@@ -192,8 +197,11 @@ const ln_op_row *ln_row(int op);
 int ln_pointwise_forward(ln_call *c);
 void ln_pointwise_backward(ln_back *b);
 
-/* Gradient recording: called by ln_apply after the rule. */
+/* ln_apply without the hand-over to a scope: for use inside lib/. */
+int ln_run(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, bool inplace, ln_tensor **outputs);
+/* Gradient recording: called by ln_run after the rule. */
 int ln_record(ln_call *c);
+int ln_check_inplace(ln_call *c); /* before the rule: may this tensor be changed in place? */
 bool ln_wants_grad(const ln_tensor *t);
 /* Grad mode bits of lunette.h, per thread. */
 enum { LN_MODE_GRAD = 1, LN_MODE_ANOMALY = 2 };
