@@ -9,6 +9,7 @@
 #include "../kernels.h"
 
 #include <omp.h>
+#include <string.h>
 
 #define LN_BUFFER 256 /* elements of a conversion buffer; a multiple of every vector */
 #define LN_LANES 16   /* loops run over multiples of this many elements, so that no element meets a scalar tail */

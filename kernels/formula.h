@@ -1,0 +1,151 @@
+/* formula.h - the closed list of functions that formulas in ops.def may call, in C and in CUDA C++. The third definition, over tensors, is in
+ * lua/lunette/formula.lua. Each computes in ln_t, the compute type; with LN_INTEGER those that make sense for whole numbers only.
+ *
+ * Include it last: it gives short names (exp, floor, pow ...) their typed meaning. */
+#ifndef LUNETTE_FORMULA_H
+#define LUNETTE_FORMULA_H
+
+#include <math.h>
+#include <stdint.h>
+
+#ifndef __CUDACC__
+#pragma GCC diagnostic ignored "-Wtautological-compare" /* x != x asks for NaN; for whole numbers it is false, as meant */
+#endif
+
+#ifdef __CUDACC__
+#define LN_INLINE static __host__ __device__ inline
+#else
+#define LN_INLINE static inline
+#endif
+
+#ifdef LN_HAVE_LIBMVEC
+/* glibc declares its vector variants only under -ffast-math, which would lose NaN and infinities; the functions themselves keep them. */
+#define LN_SIMD __attribute__((simd("notinbranch"), const))
+#define LN_VECTOR(name)                 \
+  LN_SIMD extern float name##f(float);  \
+  LN_SIMD extern double name(double);
+#define LN_VECTOR2(name)                       \
+  LN_SIMD extern float name##f(float, float);  \
+  LN_SIMD extern double name(double, double);
+LN_VECTOR(exp)
+LN_VECTOR(expm1)
+LN_VECTOR(log)
+LN_VECTOR(log1p)
+LN_VECTOR(log2)
+LN_VECTOR(log10)
+LN_VECTOR(sin)
+LN_VECTOR(cos)
+LN_VECTOR(tan)
+LN_VECTOR(atan)
+LN_VECTOR(tanh)
+LN_VECTOR(erf)
+LN_VECTOR2(pow)
+LN_VECTOR2(atan2)
+#endif
+
+#define K(n) ((ln_t)(n))
+#define gt(a, b) ((a) > (b))
+#define ge(a, b) ((a) >= (b))
+#define lt(a, b) ((a) < (b))
+#define le(a, b) ((a) <= (b))
+#define eq(a, b) ((a) == (b))
+#define ne(a, b) ((a) != (b))
+#define both(p, q) ((p) & (q))
+#define either(p, q) ((p) | (q))
+/* A function, so that both values are computed and the loop stays free of branches. */
+LN_INLINE ln_t where(int p, ln_t a, ln_t b) { return p ? a : b; }
+LN_INLINE ln_t maximum(ln_t a, ln_t b) { return (a > b) | (a != a) ? a : b; }
+LN_INLINE ln_t minimum(ln_t a, ln_t b) { return (a < b) | (a != a) ? a : b; }
+LN_INLINE ln_t sign(ln_t x) { return (ln_t)(x > 0) - (ln_t)(x < 0); }
+
+#ifdef LN_INTEGER
+
+LN_INLINE ln_t ln_attr(double v) { return v >= 9223372036854775807.0 ? INT64_MAX : v <= -9223372036854775807.0 ? INT64_MIN : (ln_t)v; }
+LN_INLINE ln_t ln_abs(ln_t x) { return x < 0 ? -x : x; }
+/* The caller has refused a zero divisor; -1 is taken apart because INT64_MIN / -1 traps. */
+LN_INLINE ln_t floordiv(ln_t a, ln_t b) {
+  if (b == -1 || b == 0) return b ? -a : 0;
+  ln_t q = a / b;
+  return q - ((a % b != 0) & ((a < 0) != (b < 0)));
+}
+LN_INLINE ln_t modulo(ln_t a, ln_t b) {
+  if (b == -1 || b == 0) return 0;
+  ln_t r = a % b;
+  return r + (((r != 0) & ((r < 0) != (b < 0))) ? b : 0);
+}
+LN_INLINE ln_t ln_pow(ln_t a, ln_t b) {
+  if (b < 0) return a == 1 ? 1 : a == -1 ? (b % 2 ? -1 : 1) : 0;
+  ln_t y = 1;
+  for (; b; b >>= 1, a *= a)
+    if (b & 1) y *= a;
+  return y;
+}
+#define abs(x) ln_abs(x)
+#define pow(a, b) ln_pow(a, b)
+#define floor(x) (x)
+#define ceil(x) (x)
+#define round(x) (x)
+#define trunc(x) (x)
+#undef isinf
+#undef isfinite
+#define isinf(x) ((x) != (x))
+#define isfinite(x) ((x) == (x))
+
+#else
+
+LN_INLINE ln_t ln_attr(double v) { return (ln_t)v; }
+#ifdef __CUDACC__
+#define LN_M(name) name /* CUDA overloads by argument type */
+#elif LN_IS(LN_TYPE) == LN_IS_f32
+#define LN_M(name) name##f
+#else
+#define LN_M(name) name
+#endif
+#undef isinf
+#undef isfinite
+#define isinf(x) (LN_M(fabs)(x) == (ln_t)INFINITY)
+#define isfinite(x) (LN_M(fabs)(x) < (ln_t)INFINITY)
+LN_INLINE ln_t sigmoid(ln_t x) { return 1 / (1 + LN_M(exp)(-x)); }
+LN_INLINE ln_t softplus(ln_t x) { return maximum(x, 0) + LN_M(log1p)(LN_M(exp)(-LN_M(fabs)(x))); }
+/* x times the normal density; 0 at infinity. */
+LN_INLINE ln_t bell(ln_t x) {
+  ln_t t = minimum(maximum(x, -40), 40);
+  return t * (ln_t)0.3989422804014327 * LN_M(exp)(t * t * (ln_t)-0.5);
+}
+LN_INLINE ln_t modulo(ln_t a, ln_t b) {
+  ln_t r = LN_M(fmod)(a, b);
+  return (r != 0) & ((r < 0) != (b < 0)) ? r + b : r;
+}
+/* As Python divides: a - modulo(a, b) is a whole multiple of b, rounded to the nearest whole number. */
+LN_INLINE ln_t floordiv(ln_t a, ln_t b) {
+  ln_t r = LN_M(fmod)(a, b), q = (a - r) / b;
+  if (b == 0) return a / b;
+  q -= (ln_t)((r != 0) & ((r < 0) != (b < 0)));
+  ln_t whole = LN_M(floor)(q);
+  return q == 0 ? LN_M(copysign)(0, a / b) : whole + (ln_t)(q - whole > (ln_t)0.5);
+}
+#ifndef __CUDACC__
+#define exp(x) LN_M(exp)(x)
+#define expm1(x) LN_M(expm1)(x)
+#define log(x) LN_M(log)(x)
+#define log1p(x) LN_M(log1p)(x)
+#define log2(x) LN_M(log2)(x)
+#define log10(x) LN_M(log10)(x)
+#define sin(x) LN_M(sin)(x)
+#define cos(x) LN_M(cos)(x)
+#define tan(x) LN_M(tan)(x)
+#define atan(x) LN_M(atan)(x)
+#define tanh(x) LN_M(tanh)(x)
+#define erf(x) LN_M(erf)(x)
+#define pow(a, b) LN_M(pow)(a, b)
+#define atan2(a, b) LN_M(atan2)(a, b)
+#define sqrt(x) LN_M(sqrt)(x)
+#define floor(x) LN_M(floor)(x)
+#define ceil(x) LN_M(ceil)(x)
+#define trunc(x) LN_M(trunc)(x)
+#endif
+#define round(x) LN_M(rint)(x)
+#define abs(x) LN_M(fabs)(x)
+
+#endif
+#endif
