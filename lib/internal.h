@@ -156,7 +156,7 @@ typedef struct ln_back {
   ln_tensor **out;    /* kept outputs, re-attached, else NULL */
   ln_tensor **extra;
   const int64_t (*shape)[16]; /* shapes of all inputs, kept or not */
-  const int32_t *ndim, *dtype;
+  const int32_t *ndim, *dtype; /* ndim -1: no tensor, a number or absent */
   bool *needs;
   ln_tensor **dx;
   int status;
@@ -190,7 +190,9 @@ typedef struct ln_op_row {
   int n_slots;
   int cost;      /* 0 cheap, 1 dear */
   int result;    /* class of a pointwise row: ln_class */
-  uint32_t keep[3]; /* pointwise: what derivative i mentions: bit 0-2 inputs, bit 3 the result */
+  double defaults[3]; /* pointwise: of its attributes */
+  bool passes[3];     /* pointwise: derivative i is g itself */
+  uint32_t keep[3];   /* pointwise: what derivative i mentions: bit 0-2 inputs, bit 3 the result */
 } ln_op_row;
 enum ln_class { LN_CLASS_FLOAT, LN_CLASS_SAME, LN_CLASS_TEST };
 const ln_op_row *ln_row(int op);
@@ -203,9 +205,13 @@ int ln_run(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, bool 
 int ln_record(ln_call *c);
 int ln_check_inplace(ln_call *c); /* before the rule: may this tensor be changed in place? */
 bool ln_wants_grad(const ln_tensor *t);
+int ln_view_refresh(ln_tensor *t); /* a view whose base was changed in place gets its node anew */
 /* Grad mode bits of lunette.h, per thread. */
 enum { LN_MODE_GRAD = 1, LN_MODE_ANOMALY = 2 };
 int ln_node_gradient_source(ln_tensor *t, ln_node **node, int *output); /* the node (or accumulator) that takes t's gradient, retained; NULL */
+void ln_dead_push(int lua);          /* a Lua part is no longer needed */
+void ln_node_forget(ln_tensor *t);   /* t, whose gradient was to be retained, goes */
+int ln_node_op(const ln_node *n);
 void ln_node_retain(ln_node *n);
 void ln_node_release(ln_node *n); /* iterative: a chain of any length is freed without recursion */
 

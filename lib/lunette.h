@@ -54,7 +54,8 @@ enum ln_dtype {
 enum ln_tensor_flags {
   LN_REQUIRES_GRAD = 1, /* a leaf that wants a gradient, or an output with a node */
   LN_RETAIN_GRAD = 2,   /* a non-leaf whose gradient is kept */
-  LN_PARAMETER = 4      /* an nn.Parameter */
+  LN_PARAMETER = 4,     /* an nn.Parameter */
+  LN_VIEW_WITHOUT_HISTORY = 8 /* a view made while gradients were off */
 };
 
 typedef struct ln_storage ln_storage;
@@ -84,6 +85,7 @@ typedef struct ln_tensor {
   uint32_t base_version;  /* version of the storage when `node` was derived from `base` */
   uint32_t refs;
   int32_t output;         /* which output of `node` this is */
+  int32_t hook;           /* Lua id of a leaf's hooks, 0 when none */
   int32_t scope_slot;     /* place in the innermost scope, -1 when none owns it */
 } ln_tensor;
 

@@ -2,7 +2,9 @@
 #include "../ops/rules.h"
 #include "thread.h"
 
+#include <math.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 /* In the table a derivative is its text; NONE means no gradient. */
 #define ROW_UNARY(name, class_, cost_, attrs, doc, f, dx, low, high)                                                              \
@@ -66,6 +68,19 @@ static int count_typed(const char *signature) {
   return n;
 }
 
+/* Numbers of "A2(min, -INFINITY, max, INFINITY)": every second word. */
+static void parse_defaults(ln_op_row *r) {
+  const char *p = strchr(r->info.signature, '(');
+  for (int i = 0; p && i < 3; i++) {
+    p = strchr(p + 1, ',');
+    if (!p) return;
+    p += strspn(p, ", ");
+    bool infinite = strstr(p, "INFINITY") == p + (*p == '-');
+    r->defaults[i] = infinite ? (*p == '-' ? -INFINITY : INFINITY) : strtod(p, NULL);
+    p = strchr(p, ',');
+  }
+}
+
 static void rows_init(void) {
   int pointwise = 0;
   for (int op = 0; op < LN_OP_COUNT; op++) {
@@ -76,12 +91,13 @@ static void rows_init(void) {
       continue;
     }
     r->pointwise = pointwise++;
+    parse_defaults(r);
     r->n_slots = LN_ATTR_SLOTS; /* the last three hold scalar operands */
     for (int i = 0; i < 3 && r->info.derivative[i]; i++) {
       if (strcmp(r->info.derivative[i], "NONE") == 0)
         r->info.derivative[i] = NULL;
       else
-        r->keep[i] = kept_by(r->info.derivative[i], r->info.kind);
+        r->passes[i] = strcmp(r->info.derivative[i], "g") == 0, r->keep[i] = kept_by(r->info.derivative[i], r->info.kind);
     }
     const char *const *d = r->info.derivative;
     if (!d[0] && !d[1] && !d[2]) r->info.grad = 0;

@@ -48,7 +48,7 @@ static ln_tensor *header_new(ln_thread *me) {
   t->grad = t->base = NULL;
   t->base_version = 0;
   t->refs = 1;
-  t->output = 0;
+  t->output = t->hook = 0;
   t->scope_slot = -1;
   me->memory.tensors++;
   return t;
@@ -165,6 +165,8 @@ void ln_tensor_release(ln_tensor *t) {
   while (t && --t->refs == 0) {
     ln_tensor *base = t->base, *grad = t->grad;
     ln_node *node = t->node;
+    if (t->hook) ln_dead_push(t->hook);
+    if (t->flags & LN_RETAIN_GRAD) ln_node_forget(t);
     t->generation++; /* stale from here on, also for what the calls below reach */
     ln_storage_release(t->storage);
     header_free(ln_me(), t);

@@ -1,0 +1,107 @@
+/* do.c - operators as backward rules write them: failures stick, results are released with the rule. */
+#include "node.h"
+
+ln_tensor *ln_do_own(ln_back *b, ln_tensor *t) {
+  if (!t) return NULL;
+  if (b->n_temps == (int)(sizeof b->temps / sizeof *b->temps)) {
+    b->status = ln_fail("backward of %s: too many intermediate tensors", ln_node_name(b->node));
+    ln_tensor_release(t);
+    return NULL;
+  }
+  b->temps[b->n_temps++] = t;
+  return t;
+}
+
+ln_tensor *ln_do(ln_back *b, int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs) {
+  static const ln_attrs none;
+  ln_tensor *out[LN_MAX_OUTPUTS] = {NULL};
+  if (b->status != LN_OK) return NULL;
+  b->status = ln_run(op, inputs, n, attrs ? attrs : &none, false, out);
+  if (b->status != LN_OK) return NULL;
+  for (int i = 1; i < ln_row(op)->info.n_outputs; i++) ln_tensor_release(out[i]);
+  return ln_do_own(b, out[0]);
+}
+
+ln_tensor *ln_do1(ln_back *b, int op, ln_tensor *x) { return x ? ln_do(b, op, &x, 1, NULL) : NULL; }
+
+ln_tensor *ln_do2(ln_back *b, int op, ln_tensor *x, ln_tensor *y) {
+  ln_tensor *const in[2] = {x, y};
+  return x && y ? ln_do(b, op, in, 2, NULL) : NULL;
+}
+
+static ln_tensor *with_number(ln_back *b, int op, ln_tensor *x, double number) {
+  ln_tensor *const in[2] = {x, NULL};
+  ln_attrs attrs = {0};
+  ln_attrs_float(&attrs, 12, number); /* the slot of a scalar in the second place */
+  return x ? ln_do(b, op, in, 2, &attrs) : NULL;
+}
+
+ln_tensor *ln_do_scale(ln_back *b, ln_tensor *x, double factor) { return with_number(b, LN_OP_mul, x, factor); }
+
+ln_tensor *ln_do_shift(ln_back *b, ln_tensor *x, double term) { return with_number(b, LN_OP_add, x, term); }
+
+ln_tensor *ln_do_sum(ln_back *b, ln_tensor *x, uint32_t mask, bool keepdim) {
+  ln_attrs attrs = {0};
+  int64_t dims[16];
+  int n = 0;
+  if (!x) return NULL;
+  for (int i = 0; i < x->ndim; i++)
+    if ((mask >> i) & 1) dims[n++] = i;
+  if (n == 0) return x;
+  ln_attrs_ints(&attrs, 0, dims, n);
+  ln_attrs_int(&attrs, 1, keepdim);
+  return ln_do(b, LN_OP_sum, &x, 1, &attrs);
+}
+
+static ln_tensor *with_shape(ln_back *b, int op, ln_tensor *x, const int64_t *shape, int ndim) {
+  ln_attrs attrs = {0};
+  if (!x) return NULL;
+  if (x->ndim == ndim && memcmp(x->shape, shape, sizeof(int64_t) * (size_t)ndim) == 0) return x;
+  ln_attrs_ints(&attrs, 0, shape, ndim);
+  return ln_do(b, op, &x, 1, &attrs);
+}
+
+ln_tensor *ln_do_view(ln_back *b, ln_tensor *x, const int64_t *shape, int ndim) { return with_shape(b, LN_OP_reshape, x, shape, ndim); }
+
+ln_tensor *ln_do_expand(ln_back *b, ln_tensor *x, const int64_t *shape, int ndim) { return with_shape(b, LN_OP_expand, x, shape, ndim); }
+
+ln_tensor *ln_do_sum_to(ln_back *b, ln_tensor *x, const int64_t *shape, int ndim) { return with_shape(b, LN_OP_sum_to_size, x, shape, ndim); }
+
+ln_tensor *ln_do_transpose(ln_back *b, ln_tensor *x, int d0, int d1) {
+  ln_attrs attrs = {0};
+  ln_attrs_int(&attrs, 0, d0);
+  ln_attrs_int(&attrs, 1, d1);
+  return x ? ln_do(b, LN_OP_transpose, &x, 1, &attrs) : NULL;
+}
+
+ln_tensor *ln_do_unsqueeze_mask(ln_back *b, ln_tensor *x, uint32_t mask, int ndim) {
+  int64_t shape[16];
+  if (!x) return NULL;
+  for (int i = 0, at = 0; i < ndim; i++) shape[i] = (mask >> i) & 1 ? 1 : x->shape[at++];
+  return ln_do_view(b, x, shape, ndim);
+}
+
+ln_tensor *ln_do_zeros(ln_back *b, int input) {
+  ln_tensor *t;
+  if (b->status != LN_OK) return NULL;
+  int device = LN_CPU;
+  for (int i = 0; i < b->n_out; i++)
+    if (b->g[i]) device = b->g[i]->device;
+  b->status = ln_new(b->shape[input], b->ndim[input], b->dtype[input], device, &t);
+  if (b->status != LN_OK) return NULL;
+  b->status = ln_zero(t);
+  return ln_do_own(b, t);
+}
+
+ln_tensor *ln_do_to(ln_back *b, ln_tensor *x, int dtype) {
+  ln_attrs attrs = {0};
+  if (!x || x->dtype == dtype) return x;
+  ln_attrs_int(&attrs, 0, dtype);
+  return ln_do(b, LN_OP_to, &x, 1, &attrs);
+}
+
+void ln_give(ln_back *b, int input, ln_tensor *dx) {
+  if (!dx) return;
+  ln_tensor_retain(dx);
+  b->dx[input] = dx;
+}

@@ -1,0 +1,334 @@
+/* engine.c - the backward pass: a state machine that runs until it is done or needs Lua, and goes on where it stopped. */
+#include "engine.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* -- Gradients meeting -- */
+
+static bool unshared(const ln_tensor *t) { return t->refs == 1 && t->storage->refs == 1 && !t->node; }
+
+static int add_into(ln_tensor *sum, ln_tensor *g) {
+  ln_tensor *const in[2] = {sum, g};
+  return ln_run(LN_OP_add, in, 2, NULL, true, NULL);
+}
+
+static int add(ln_tensor *a, ln_tensor *g, ln_tensor **out) {
+  ln_tensor *const in[2] = {a, g};
+  return ln_run(LN_OP_add, in, 2, NULL, false, out);
+}
+
+int ln_engine_add(ln_engine *e, ln_node *n, int output, ln_tensor *g) {
+  ln_tensor **slot = &n->grads[output];
+  int status = LN_OK;
+  if (!*slot) {
+    *slot = g;
+    return LN_OK;
+  }
+  if (!e->create_graph && unshared(*slot) && ln_is_dense(*slot)) {
+    status = add_into(*slot, g);
+  } else {
+    ln_tensor *sum;
+    status = add(*slot, g, &sum);
+    if (status == LN_OK) {
+      ln_tensor_release(*slot);
+      *slot = sum;
+    }
+  }
+  ln_tensor_release(g);
+  return status;
+}
+
+/* The layout of a gradient is its leaf's. */
+static bool follows(const ln_tensor *g, const ln_tensor *leaf) {
+  if (!ln_is_dense(leaf)) return ln_tensor_is_contiguous(g);
+  for (int i = 0; i < g->ndim; i++)
+    if (g->shape[i] > 1 && g->stride[i] != leaf->stride[i]) return false;
+  return true;
+}
+
+static int own_copy(const ln_tensor *leaf, ln_tensor *g, ln_tensor **out) {
+  LN_TRY(ln_new_strided(leaf->shape, ln_is_dense(leaf) ? leaf->stride : NULL, leaf->ndim, leaf->dtype, leaf->device, out));
+  int status = ln_copy_into(*out, g);
+  if (status != LN_OK) ln_tensor_release(*out);
+  return status;
+}
+
+int ln_engine_accumulate(ln_engine *e, ln_tensor *leaf, ln_tensor *g) {
+  if (!ln_same_shape(leaf, g)) return ln_fail("backward: a gradient of shape %s reached a leaf of shape %s", ln_shape_text(g->shape, g->ndim), ln_shape_text(leaf->shape, leaf->ndim));
+  if (leaf->grad && !e->create_graph && !leaf->grad->node) return add_into(leaf->grad, g);
+  ln_tensor *grad;
+  if (leaf->grad) {
+    LN_TRY(add(leaf->grad, g, &grad));
+  } else if (e->create_graph || (unshared(g) && follows(g, leaf) && g->dtype == leaf->dtype)) {
+    ln_tensor_retain(g);
+    grad = g;
+  } else {
+    LN_TRY(own_copy(leaf, g, &grad));
+  }
+  if (leaf->grad) ln_tensor_release(leaf->grad);
+  leaf->grad = grad;
+  return LN_OK;
+}
+
+/* -- One node -- */
+
+static bool any_gradient(const ln_node *n) {
+  for (int i = 0; i < n->n_out; i++)
+    if (n->grads[i]) return true;
+  return false;
+}
+
+static int hook_of(const ln_node *n, int output) { return n->leaf ? n->leaf->hook : n->hooks[output]; }
+
+/* Stops at the next hook; false when there is none left. */
+static bool stop_at_hook(ln_engine *e) {
+  for (; e->place < e->node->n_out; e->place++) {
+    if (!hook_of(e->node, e->place) || !e->node->grads[e->place]) continue;
+    e->stop = LN_STOP_HOOKS;
+    return true;
+  }
+  return false;
+}
+
+/* What was asked for is kept: wishes, retained gradients, leaves. */
+static int keep(ln_engine *e) {
+  ln_node *n = e->node;
+  for (int i = 0; i < e->n_wishes; i++) {
+    ln_wish *w = &e->wishes[i];
+    if (w->node != n || !n->grads[w->output] || w->result) continue;
+    ln_tensor_retain(n->grads[w->output]);
+    w->result = n->grads[w->output];
+  }
+  for (int i = 0; n->retained && i < n->n_out; i++)
+    if (n->retained[i] && n->grads[i]) LN_TRY(ln_engine_accumulate(e, n->retained[i], n->grads[i]));
+  if (n->leaf && n->grads[0] && e->accumulate) return ln_engine_accumulate(e, n->leaf, n->grads[0]);
+  if (e->accumulate && !n->leaf)
+    return LN_OK;
+  return LN_OK;
+}
+
+static int prepare_dx(ln_engine *e) {
+  int had = e->dx_capacity;
+  if (!ln_grow(&e->dx, &e->dx_capacity, e->node->n_in + 1, sizeof *e->dx)) return ln_fail_nomem(64);
+  if (had == e->dx_capacity) memset(e->dx, 0, sizeof *e->dx * e->node->n_in);
+  return LN_OK;
+}
+
+static int check_nan(ln_engine *e) {
+  const ln_node *n = e->node;
+  for (int i = 0; i < n->n_in; i++) {
+    ln_tensor *bad, *count;
+    if (!e->dx[i] || !ln_is_float(e->dx[i]->dtype)) continue;
+    LN_TRY(ln_run(LN_OP_isnan, &e->dx[i], 1, NULL, false, &bad));
+    int status = ln_run(LN_OP_any, &bad, 1, &(ln_attrs){0}, false, &count);
+    ln_tensor_release(bad);
+    if (status != LN_OK) return status;
+    double number = 0;
+    int64_t whole = 0;
+    status = ln_tensor_item(count, &number, &whole);
+    ln_tensor_release(count);
+    if (status != LN_OK) return status;
+    if (whole) return ln_fail("backward of %s: the gradient of input %d is nan; the operator was called at %s", ln_node_name(n), i, n->place ? n->place : "an unknown place");
+  }
+  return LN_OK;
+}
+
+/* Gradients go to the next nodes; who has them all is ready. */
+static int deliver(ln_engine *e) {
+  ln_node *n = e->node;
+  int status = LN_OK;
+  if (ln_me()->mode & LN_MODE_ANOMALY) status = check_nan(e);
+  for (int i = 0; i < n->n_in; i++) {
+    ln_node *next = n->edges[i].next;
+    ln_tensor *g = e->dx[i];
+    e->dx[i] = NULL;
+    if (g && (!next || !next->wanted || status != LN_OK)) {
+      ln_tensor_release(g);
+      g = NULL;
+    }
+    if (!next || status != LN_OK) continue;
+    if (g) status = ln_engine_add(e, next, n->edges[i].output, g);
+    if (--next->waiting == 0 && status == LN_OK) status = ln_engine_ready(e, next);
+  }
+  for (int i = 0; i < n->n_out; i++) {
+    if (n->grads[i]) ln_tensor_release(n->grads[i]);
+    n->grads[i] = NULL;
+  }
+  if (!e->retain_graph && n->op != LN_NODE_ACCUMULATE) {
+    ln_node_drop_saved(n);
+    n->released = true;
+  }
+  return status;
+}
+
+static bool useful(const ln_engine *e, const ln_node *n) {
+  if (!n->wanted || !any_gradient(n)) return false;
+  for (int i = 0; i < n->n_in; i++)
+    if (n->edges[i].next && (n->edges[i].next->wanted || e->n_wishes == 0)) return true;
+  return false;
+}
+
+/* Runs the node's rule, or says that Lua has to. */
+static int run_rule(ln_engine *e) {
+  ln_node *n = e->node;
+  LN_TRY(prepare_dx(e));
+  if (n->op == LN_NODE_ACCUMULATE || !useful(e, n)) return LN_OK;
+  if (n->released)
+    return ln_fail("backward of %s: its saved values were freed by an earlier backward; say retain_graph = true there to pass a second time", ln_node_name(n));
+  if (n->op == LN_NODE_FUNCTION) {
+    e->stop = LN_STOP_FUNCTION;
+    return LN_NEEDS_LUA;
+  }
+  if (e->create_graph && ln_row(n->op)->info.kind != LN_STRUCTURED) {
+    e->stop = LN_STOP_FORMULA;
+    return LN_NEEDS_LUA;
+  }
+  return ln_engine_backward(e);
+}
+
+static int step(ln_engine *e) {
+  switch (e->stage) {
+  case LN_STAGE_NEXT:
+    e->node = ln_engine_pop(e);
+    e->stage = LN_STAGE_HOOKS;
+    e->place = 0;
+    return LN_OK;
+  case LN_STAGE_HOOKS:
+    if (e->node->wanted && stop_at_hook(e)) return LN_NEEDS_LUA;
+    e->stage = LN_STAGE_KEEP;
+    return LN_OK;
+  case LN_STAGE_KEEP:
+    e->stage = LN_STAGE_BACKWARD;
+    return e->node->wanted ? keep(e) : LN_OK;
+  case LN_STAGE_BACKWARD:
+    e->stage = LN_STAGE_DELIVER;
+    return run_rule(e);
+  default:
+    e->stage = LN_STAGE_NEXT;
+    return deliver(e);
+  }
+}
+
+int ln_engine_run(ln_engine *e) {
+  int former = ln_mode_set((ln_mode_get() & ~LN_MODE_GRAD) | (e->create_graph ? LN_MODE_GRAD : 0));
+  int status = LN_OK;
+  if (e->stop == LN_STOP_HOOKS) e->place++;
+  e->stop = 0;
+  while (status == LN_OK && (e->n_ready > 0 || e->stage != LN_STAGE_NEXT)) status = step(e);
+  ln_mode_set(former);
+  return status;
+}
+
+/* -- Beginning and end -- */
+
+static int check_root(ln_tensor *root, ln_tensor *g) {
+  if (!ln_wants_grad(root)) return ln_fail("backward: the tensor (shape %s) does not require a gradient and has no history", ln_shape_text(root->shape, root->ndim));
+  if (!g && root->numel != 1) return ln_fail("backward: a gradient must be given for an output of shape %s; only for a single number is it 1", ln_shape_text(root->shape, root->ndim));
+  if (g && !ln_same_shape(root, g)) return ln_fail("backward: the gradient has shape %s, the output %s", ln_shape_text(g->shape, g->ndim), ln_shape_text(root->shape, root->ndim));
+  if (g && g->dtype != root->dtype) return ln_fail("backward: the gradient is %s, the output %s", ln_dtype_name(g->dtype), ln_dtype_name(root->dtype));
+  if (g && g->device != root->device) return ln_fail("backward: the gradient is on another device than the output");
+  return LN_OK;
+}
+
+static int ones_like(ln_tensor *t, ln_tensor **out) {
+  static const double one = 1;
+  LN_TRY(ln_new_like(t, t->dtype, out));
+  ln_tensor *number;
+  int status = ln_new(NULL, 0, LN_FLOAT64, LN_CPU, &number);
+  if (status != LN_OK) return status;
+  memcpy(number->data, &one, sizeof one);
+  status = ln_copy_into(*out, number);
+  ln_tensor_release(number);
+  return status;
+}
+
+static int add_wishes(ln_engine *e, ln_tensor *const *inputs, int n) {
+  e->wishes = n ? calloc((size_t)n, sizeof *e->wishes) : NULL;
+  if (n && !e->wishes) return ln_fail_nomem(n * (int64_t)sizeof *e->wishes);
+  e->n_wishes = n;
+  for (int i = 0; i < n; i++) {
+    LN_TRY(ln_node_gradient_source(inputs[i], &e->wishes[i].node, &e->wishes[i].output));
+    if (!e->wishes[i].node) return ln_fail("backward: input %d (shape %s) does not require a gradient", i, ln_shape_text(inputs[i]->shape, inputs[i]->ndim));
+  }
+  return LN_OK;
+}
+
+static int begin(ln_engine *e, ln_tensor *const *roots, ln_tensor *const *grads, int n, ln_tensor *const *inputs, int n_inputs) {
+  int *outputs = calloc((size_t)n + 1, sizeof *outputs);
+  e->roots = calloc((size_t)n + 1, sizeof *e->roots);
+  int status = outputs && e->roots ? add_wishes(e, inputs, n_inputs) : ln_fail_nomem(n * 8);
+  for (int i = 0; i < n && status == LN_OK; i++) {
+    status = check_root(roots[i], grads ? grads[i] : NULL);
+    if (status == LN_OK) status = ln_node_gradient_source(roots[i], &e->roots[i], &outputs[i]);
+    if (status == LN_OK) e->n_roots++;
+  }
+  if (status == LN_OK) status = ln_engine_plan(e);
+  for (int i = 0; i < n && status == LN_OK; i++) {
+    ln_tensor *g = grads ? grads[i] : NULL;
+    if (g)
+      ln_tensor_retain(g);
+    else
+      status = ones_like(roots[i], &g);
+    if (status == LN_OK) status = ln_engine_add(e, e->roots[i], outputs[i], g);
+  }
+  for (int i = 0; i < n && status == LN_OK; i++)
+    if (e->roots[i]->waiting == 0) status = ln_engine_ready(e, e->roots[i]);
+  free(outputs);
+  return status;
+}
+
+int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, bool retain_graph, bool create_graph, ln_tensor *const *inputs, int n_inputs,
+                    bool accumulate, ln_engine **out) {
+  ln_engine *e = calloc(1, sizeof *e);
+  if (!e) return ln_fail_nomem(sizeof *e);
+  e->id = ++ln_me()->engine_count;
+  e->retain_graph = retain_graph || create_graph;
+  e->create_graph = create_graph;
+  e->accumulate = accumulate;
+  int former = ln_mode_set((ln_mode_get() & ~LN_MODE_GRAD) | (create_graph ? LN_MODE_GRAD : 0));
+  int status = begin(e, roots, grads, n, inputs, n_inputs);
+  ln_mode_set(former);
+  if (status != LN_OK) {
+    ln_engine_free(e);
+    return status;
+  }
+  *out = e;
+  return LN_OK;
+}
+
+static void leave(ln_node *n) {
+  for (int i = 0; i < n->n_out; i++) {
+    if (n->grads[i]) ln_tensor_release(n->grads[i]);
+    n->grads[i] = NULL;
+  }
+  n->engine = 0;
+}
+
+void ln_engine_free(ln_engine *e) {
+  if (!e) return;
+  for (int i = 0; i < e->n_seen; i++) leave(e->seen[i]);
+  for (int i = 0; i < e->n_spilled; i++) {
+    ln_spilled *s = &e->spilled[i];
+    s->node->engine = s->engine;
+    s->node->waiting = s->waiting;
+    s->node->queued = s->queued;
+    s->node->wanted = s->wanted;
+    memcpy(s->node->grads, s->grads, sizeof(ln_tensor *) * s->node->n_out);
+    free(s->grads);
+  }
+  for (int i = 0; i < e->dx_capacity; i++)
+    if (e->dx[i]) ln_tensor_release(e->dx[i]);
+  for (int i = 0; i < e->n_wishes; i++) {
+    if (e->wishes[i].result) ln_tensor_release(e->wishes[i].result);
+    if (e->wishes[i].node) ln_node_release(e->wishes[i].node);
+  }
+  for (int i = 0; i < e->n_roots; i++) ln_node_release(e->roots[i]);
+  free(e->roots);
+  free(e->ready);
+  free(e->seen);
+  free(e->spilled);
+  free(e->wishes);
+  free(e->dx);
+  free(e);
+}
