@@ -156,7 +156,9 @@ typedef struct ln_back {
   ln_tensor **out;    /* kept outputs, re-attached, else NULL */
   ln_tensor **extra;
   const int64_t (*shape)[16]; /* shapes of all inputs, kept or not */
+  const int64_t (*stride)[16];
   const int32_t *ndim, *dtype; /* ndim -1: no tensor, a number or absent */
+  int device; /* where the inputs were */
   bool *needs;
   ln_tensor **dx;
   int status;

@@ -24,11 +24,7 @@ extern "C" {
 
 /* cdef begin */
 
-static const int LN_ABI = 1;
-static const int LN_MAX_DIMS = 16;
-static const int LN_MAX_OUTPUTS = 3;
-static const int LN_ATTR_SLOTS = 14;
-static const int LN_ATTR_POOL = 64;
+enum { LN_ABI = 1, LN_MAX_DIMS = 16, LN_MAX_OUTPUTS = 3, LN_ATTR_SLOTS = 14, LN_ATTR_POOL = 64 };
 
 enum ln_status {
   LN_OK,

@@ -84,10 +84,7 @@ ln_tensor *ln_do_unsqueeze_mask(ln_back *b, ln_tensor *x, uint32_t mask, int ndi
 ln_tensor *ln_do_zeros(ln_back *b, int input) {
   ln_tensor *t;
   if (b->status != LN_OK) return NULL;
-  int device = LN_CPU;
-  for (int i = 0; i < b->n_out; i++)
-    if (b->g[i]) device = b->g[i]->device;
-  b->status = ln_new(b->shape[input], b->ndim[input], b->dtype[input], device, &t);
+  b->status = ln_new(b->shape[input], b->ndim[input], b->dtype[input], b->device, &t);
   if (b->status != LN_OK) return NULL;
   b->status = ln_zero(t);
   return ln_do_own(b, t);

@@ -102,10 +102,7 @@ static int keep(ln_engine *e) {
   }
   for (int i = 0; n->retained && i < n->n_out; i++)
     if (n->retained[i] && n->grads[i]) LN_TRY(ln_engine_accumulate(e, n->retained[i], n->grads[i]));
-  if (n->leaf && n->grads[0] && e->accumulate) return ln_engine_accumulate(e, n->leaf, n->grads[0]);
-  if (e->accumulate && !n->leaf)
-    return LN_OK;
-  return LN_OK;
+  return n->leaf && n->grads[0] && e->accumulate ? ln_engine_accumulate(e, n->leaf, n->grads[0]) : LN_OK;
 }
 
 static int prepare_dx(ln_engine *e) {
@@ -263,7 +260,11 @@ static int begin(ln_engine *e, ln_tensor *const *roots, ln_tensor *const *grads,
     if (status == LN_OK) status = ln_node_gradient_source(roots[i], &e->roots[i], &outputs[i]);
     if (status == LN_OK) e->n_roots++;
   }
+  for (int i = 0; i < e->n_wishes; i++)
+    if (e->wishes[i].node) e->wishes[i].node->wish = true;
   if (status == LN_OK) status = ln_engine_plan(e);
+  for (int i = 0; i < e->n_wishes; i++)
+    if (e->wishes[i].node) e->wishes[i].node->wish = false;
   for (int i = 0; i < n && status == LN_OK; i++) {
     ln_tensor *g = grads ? grads[i] : NULL;
     if (g)

@@ -14,7 +14,7 @@ static size_t align8(size_t n) { return (n + 7) & ~(size_t)7; }
 ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const ln_attrs *attrs, int n_slots) {
   size_t edges = sizeof(ln_edge) * (size_t)n_in, saved = sizeof(ln_saved) * (size_t)n_saved, grads = sizeof(ln_tensor *) * (size_t)n_out;
   size_t hooks = align8(sizeof(int32_t) * (size_t)n_out), meta = align8(2 * sizeof(int32_t) * (size_t)n_in);
-  size_t dims = sizeof(int64_t) * (size_t)n_dims, at_bytes = attrs_bytes(attrs, n_slots);
+  size_t dims = 2 * sizeof(int64_t) * (size_t)n_dims, at_bytes = attrs_bytes(attrs, n_slots);
   size_t bytes = sizeof(ln_node) + edges + saved + grads + hooks + meta + dims + at_bytes;
   char *p = ln_block_alloc(LN_CPU, bytes);
   if (!p) return NULL;
@@ -35,7 +35,7 @@ ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const
   n->hooks = (int32_t *)(p += grads);
   n->ndim = (int32_t *)(p += hooks);
   n->dtype = n->ndim + n_in;
-  n->shape = (int64_t *)(p += meta);
+  n->dims = (int64_t *)(p += meta);
   if (at_bytes) n->attrs = memcpy(p + dims, attrs, at_bytes);
   if ((me->mode & LN_MODE_ANOMALY) && me->place[0]) n->place = strdup(me->place);
   me->memory.nodes++;

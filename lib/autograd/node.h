@@ -30,15 +30,17 @@ struct ln_node {
   int32_t queued;
   int32_t lua;      /* the closure of a custom Function, or 0 */
   int32_t bytes;    /* of the block */
+  int32_t device;   /* of the inputs */
   uint16_t n_in, n_out, n_saved;
   bool released;    /* saved values are gone: backward passed */
+  bool wish;        /* its gradient is asked for by name; while an engine is planned */
   bool wanted;      /* lies on a way to an input of this engine */
   ln_edge *edges;
   ln_saved *saved;
   ln_tensor **grads; /* arrived gradients of the outputs */
   int32_t *hooks;    /* Lua ids, an entry per output; 0 none */
   int32_t *ndim, *dtype;
-  int64_t *shape;    /* all dims of all inputs, one after another */
+  int64_t *dims;     /* of each input in turn: its shape, then its strides */
   ln_attrs *attrs;   /* as many bytes of one as the operator uses; NULL for none */
   ln_tensor *leaf;   /* of an accumulator */
   ln_tensor **retained; /* an entry per output: the tensor that keeps its gradient, not owned; malloc, NULL when none does */

@@ -22,9 +22,8 @@ static int enter(ln_engine *e, ln_node *n) {
   e->seen[e->n_seen++] = n;
   n->engine = e->id;
   n->waiting = n->queued = 0;
-  n->wanted = e->n_wishes == 0;
+  n->wanted = e->n_wishes == 0 || n->wish;
   memset(n->grads, 0, sizeof(ln_tensor *) * n->n_out);
-  for (int i = 0; i < e->n_wishes; i++) n->wanted = n->wanted || e->wishes[i].node == n;
   return LN_OK;
 }
 

@@ -8,14 +8,16 @@ static int count_dims(const ln_call *c) {
 }
 
 static void note_inputs(ln_node *n, const ln_call *c) {
-  int64_t *dims = n->shape;
+  int64_t *dims = n->dims;
   for (int i = 0; i < c->n_in; i++) {
     const ln_tensor *t = c->in[i];
     n->ndim[i] = t ? t->ndim : -1;
     n->dtype[i] = t ? t->dtype : LN_FLOAT32;
     if (!t) continue;
+    n->device = t->device;
     memcpy(dims, t->shape, sizeof(int64_t) * (size_t)t->ndim);
-    dims += t->ndim;
+    memcpy(dims + t->ndim, t->stride, sizeof(int64_t) * (size_t)t->ndim);
+    dims += 2 * t->ndim;
   }
 }
 
@@ -68,9 +70,7 @@ static int derive_from_base(ln_tensor *view) {
   ln_attrs_int(&attrs, 2, (view->data - base->data) / ln_itemsize(base));
   ln_node *n = ln_node_new(LN_OP_as_strided, 1, 1, 0, base->ndim, &attrs, 3);
   if (!n) return LN_NOMEM;
-  n->ndim[0] = base->ndim;
-  n->dtype[0] = base->dtype;
-  memcpy(n->shape, base->shape, sizeof(int64_t) * (size_t)base->ndim);
+  note_inputs(n, &(ln_call){.n_in = 1, .in = &base});
   int status = ln_node_link(n, 0, base);
   if (status == LN_OK) ln_node_own_outputs(n, view, 0);
   ln_node_release(n);
@@ -114,6 +114,7 @@ static int rebase(ln_tensor *view, ln_node *n) {
   ln_attrs_ints(&attrs, 0, view->shape, view->ndim);
   ln_attrs_ints(&attrs, 1, view->stride, view->ndim);
   ln_attrs_int(&attrs, 2, (view->data - base->data) / ln_itemsize(base));
+  if (!ln_is_dense(base)) return ln_fail("an in-place change of a view is recorded only when its base has no gaps (shape %s, stride %s)", ln_shape_text(base->shape, base->ndim), ln_shape_text(base->stride, base->ndim));
   ln_node *s = ln_node_new(LN_OP_as_strided_scatter, 2, 1, 0, base->ndim + view->ndim, &attrs, 3);
   if (!s) return LN_NOMEM;
   ln_tensor *const inputs[2] = {base, view};
@@ -246,16 +247,15 @@ int ln_hook_id(const ln_tensor *t) { return t->node ? t->node->hooks[t->output] 
 
 int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out, ln_tensor *const *saved, int n_saved) {
   if (n_in > UINT16_MAX || n_out > UINT16_MAX || n_saved > UINT16_MAX) return ln_fail("%s: too many values", name);
-  ln_node *n = ln_node_new(LN_NODE_FUNCTION, n_in, n_out, n_saved, 0, NULL, 0);
+  ln_call shapes = {.n_in = n_in, .in = inputs};
+  ln_node *n = ln_node_new(LN_NODE_FUNCTION, n_in, n_out, n_saved, count_dims(&shapes), NULL, 0);
   if (!n) return LN_NOMEM;
+  note_inputs(n, &shapes);
   n->lua = lua;
   n->name = strdup(name);
   int status = LN_OK;
-  for (int i = 0; i < n_in && status == LN_OK; i++) {
-    n->ndim[i] = inputs[i] ? inputs[i]->ndim : -1;
-    n->dtype[i] = inputs[i] ? inputs[i]->dtype : LN_FLOAT32;
+  for (int i = 0; i < n_in && status == LN_OK; i++)
     if (inputs[i] && ln_wants_grad(inputs[i])) status = ln_node_link(n, i, inputs[i]);
-  }
   for (int i = 0; i < n_saved && status == LN_OK; i++) {
     int place = -1;
     for (int k = 0; k < n_out && place < 0; k++) place = saved[i] == outputs[k] ? k : -1;
