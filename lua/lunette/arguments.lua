@@ -16,7 +16,7 @@
 --
 -- Nothing here knows an operator or a module.
 
-local getinfo, getmetatable, floor = debug.getinfo, debug.getmetatable, math.floor
+local getinfo, getmetatable, floor = debug.getinfo, getmetatable, math.floor
 local type, select, pairs, tostring, concat, sort = type, select, pairs, tostring, table.concat, table.sort
 local unpack = unpack
 
@@ -69,6 +69,18 @@ end
 function arguments.hint(name, names)
   local near = type(name) == "string" and arguments.nearest(name, names)
   return near and ("; did you mean '%s'?"):format(near) or ""
+end
+
+--- Makes a missing name of `package` an error that shows the nearest one; `title` is what scripts call it.
+function arguments.strict(package, title)
+  local meta = {__package = title}
+  function meta.__index(_, name)
+    local names = {}
+    for known in pairs(package) do names[#names + 1] = known end
+    sort(names)
+    arguments.fail(("%s.%s does not exist%s"):format(title, tostring(name), arguments.hint(name, names)))
+  end
+  return setmetatable(package, meta)
 end
 
 -- Kinds ----------------------------------------------------------------------------------------------------------------------------------

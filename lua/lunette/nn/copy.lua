@@ -1,0 +1,93 @@
+--- lt.deepcopy and lt.isinstance.
+
+local arguments = require("lunette.arguments")
+local base = require("lunette.ffi")
+local class = require("lunette.nn.class")
+local object = require("lunette.nn.object")
+local Parameter = require("lunette.nn.parameter")
+local ordered = require("lunette.nn.ordered")
+
+local copy = {}
+local copy_any
+
+local function copy_tensor(t, memo)
+  if memo[t.id] then return memo[t.id] end
+  if not t.is_leaf then
+    arguments.fail(("deepcopy: only tensors made by hand can be copied, this one was computed by %s; use t:detach()"):format(tostring(t.grad_fn)))
+  end
+  local new = t:detach():clone()
+  if Parameter.is(t) then new = Parameter(new, t.requires_grad) elseif t.requires_grad then new:requires_grad_(true) end
+  if t.grad ~= nil then new.grad = t.grad:detach():clone() end
+  memo[t.id] = new
+  return new
+end
+
+local function copy_list(names)
+  local out = {}
+  for i, name in ipairs(names) do out[i] = name end
+  return out
+end
+
+local function copy_module(m, memo)
+  local record = getmetatable(m)
+  local new = class.allocate(record.class)
+  memo[m] = new
+  local copied = getmetatable(new)
+  for name, kind in pairs(record.kind) do
+    copied.kind[name] = kind
+    rawset(copied.__index, name, copy_any(record.__index[name], memo))
+  end
+  for _, kind in ipairs({"parameter", "buffer", "module"}) do copied[kind] = copy_list(record[kind]) end
+  for key, value in pairs(class.plain_fields(record)) do rawset(copied.__index, key, copy_any(value, memo)) end
+  for _, kind in ipairs({"forward_pre", "forward", "backward"}) do copied[kind] = record[kind] and copy_list(record[kind]) end
+  copied.hooked = record.hooked
+  class.changes = class.changes + 1
+  return new
+end
+
+local function copy_table(source, memo)
+  if class.is_class(source) then return source end
+  local new
+  if ordered.is_map(source) then
+    new = ordered.map()
+    memo[source] = new
+    for _, pair in ipairs(ordered.items(source)) do new[pair[1]] = copy_any(pair[2], memo) end
+    for key, value in pairs(ordered.metadata(source)) do ordered.metadata(new)[key] = value end
+    return new
+  end
+  new = {}
+  memo[source] = new
+  for key, value in pairs(source) do new[key] = copy_any(value, memo) end
+  return setmetatable(new, getmetatable(source))
+end
+
+function copy_any(x, memo)
+  if base.is_tensor(x) then return copy_tensor(x, memo) end
+  local kind = type(x)
+  if kind ~= "table" and kind ~= "userdata" then return x end
+  if memo[x] ~= nil then return memo[x] end
+  if arguments.is_module(x) then return copy_module(x, memo) end
+  if kind == "table" then return copy_table(x, memo) end
+  return x
+end
+
+--- A copy of a module, tensor or table with all below it. What is shared inside is shared inside the copy; functions and classes stay the same.
+function copy.deepcopy(x) return copy_any(x, {}) end
+
+--- Is `x` of one of the classes, or of a class below them? Classes of modules, nn.Parameter, optimizers, datasets.
+function copy.isinstance(x, ...)
+  if select("#", ...) == 0 then arguments.fail("isinstance: a class is needed: lt.isinstance(m, nn.Linear)") end
+  for i = 1, select("#", ...) do
+    local owner = select(i, ...)
+    if owner == Parameter then
+      if Parameter.is(x) then return true end
+    elseif type(owner) ~= "table" then
+      arguments.fail(("isinstance: argument %d must be a class, not %s"):format(i + 1, arguments.describe(owner)))
+    elseif class.isinstance(x, owner) or object.isinstance(x, owner) then
+      return true
+    end
+  end
+  return false
+end
+
+return copy
