@@ -186,6 +186,7 @@ int ln_engine_gradient(ln_engine *e, int i, ln_tensor **out);  /* of output i of
 int ln_engine_saved(ln_engine *e, int i, ln_tensor **out);     /* saved values of the node that waits: inputs, then outputs, then extras */
 bool ln_engine_needs(ln_engine *e, int i);                     /* does input i want a gradient? */
 const ln_attrs *ln_engine_attrs(ln_engine *e);
+int ln_engine_input(ln_engine *e, int i, int64_t *shape, int *dtype); /* ndim of input i of the node that waits; shape has room for 16 */
 int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad);    /* grad may be NULL */
 int ln_engine_result(ln_engine *e, int i, ln_tensor **out);    /* gradient of inputs[i]; may be NULL */
 void ln_engine_free(ln_engine *e);

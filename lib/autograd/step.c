@@ -136,10 +136,20 @@ bool ln_engine_needs(ln_engine *e, int i) {
 
 const ln_attrs *ln_engine_attrs(ln_engine *e) { return e->node->attrs; }
 
-static bool fits(const ln_node *n, int i, const ln_tensor *grad) {
+int ln_engine_input(ln_engine *e, int i, int64_t *shape, int *dtype) {
+  const ln_node *n = e->node;
   const int64_t *dims = n->dims;
+  if (i < 0 || i >= n->n_in || n->ndim[i] < 0) return -1;
   for (int k = 0; k < i; k++) dims += n->ndim[k] < 0 ? 0 : 2 * n->ndim[k];
-  return grad->ndim == n->ndim[i] && memcmp(grad->shape, dims, sizeof(int64_t) * (size_t)grad->ndim) == 0;
+  memcpy(shape, dims, sizeof(int64_t) * (size_t)n->ndim[i]);
+  *dtype = n->dtype[i];
+  return n->ndim[i];
+}
+
+static bool fits(ln_engine *e, int i, const ln_tensor *grad) {
+  int64_t shape[16];
+  int dtype, ndim = ln_engine_input(e, i, shape, &dtype);
+  return grad->ndim == ndim && memcmp(grad->shape, shape, sizeof(int64_t) * (size_t)grad->ndim) == 0;
 }
 
 int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad) {
@@ -148,7 +158,7 @@ int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad) {
   bool hooks = e->stop == LN_STOP_HOOKS;
   if (i < 0 || i >= (hooks ? 1 : n->n_in)) return ln_fail("backward of %s: there is no input %d", ln_node_name(n), i);
   ln_tensor **slot = hooks ? &n->grads[e->place] : &e->dx[i];
-  if (!hooks && grad && !fits(n, i, grad))
+  if (!hooks && grad && !fits(e, i, grad))
     return ln_fail("backward of %s: the gradient of input %d has shape %s, which is not the input's", ln_node_name(n), i, ln_shape_text(grad->shape, grad->ndim));
   if (hooks && grad && *slot && (!ln_same_shape(grad, *slot) || grad->dtype != (*slot)->dtype))
     return ln_fail("a hook must keep shape and dtype: it got %s %s and returned %s %s", ln_dtype_name((*slot)->dtype), ln_shape_text((*slot)->shape, (*slot)->ndim),

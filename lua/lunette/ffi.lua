@@ -1,0 +1,216 @@
+--- The binding: finds liblunette, gives it to LuaJIT's FFI, and holds what every other file needs to touch a tensor.
+--
+-- A tensor in Lua is a handle by value, `{pointer, generation}`; C counts the handle as one reference and its finalizer is the C function
+-- itself. The metatable of handles is set once in a process and delegates to tables that each load refills, because some programs (busted
+-- among them) load Lunette several times into one Lua state.
+--
+-- Nothing here knows an operator.
+
+local ffi = require("ffi")
+local bit = require("bit")
+local arguments = require("lunette.arguments")
+
+local getinfo, getregistry = debug.getinfo, debug.getregistry
+local collectgarbage, tonumber, type, error = collectgarbage, tonumber, type, error
+local istype, fficast, ffistring, ffigc = ffi.istype, ffi.cast, ffi.string, ffi.gc
+local max = math.max
+
+local here = getinfo(1, "S").source:match("^@?(.*)ffi%.lua$")
+local KEY = "lunette.binding"
+
+-- Loading --------------------------------------------------------------------------------------------------------------------------------
+
+local function readable(path)
+  local file = io.open(path, "rb")
+  if file then file:close() end
+  return file and path
+end
+
+--- An installed tree keeps library and header beside this file, a checkout keeps them in build/ and lib/.
+local function locate(name, checkout)
+  return readable(here .. name) or readable(here .. "../../" .. checkout .. name)
+end
+
+local function declarations(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("*a")
+  file:close()
+  return assert(text:match("/%* cdef begin %*/(.-)/%* cdef end %*/"), path .. " has no cdef region")
+end
+
+local function load_library()
+  local library = os.getenv("LUNETTE_LIBRARY") or locate("liblunette.so", "build/")
+  local header = locate("lunette.h", "lib/")
+  if not library or not header then
+    error("Lunette's " .. (library and "lunette.h" or "liblunette.so") .. " was not found beside " .. here .. " nor in ../../build: build it with make", 0)
+  end
+  local text = declarations(header)
+  ffi.cdef(text)
+  return { path = library, text = text, C = ffi.load(library) }
+end
+
+local registry = getregistry()[KEY]
+if not registry then
+  registry = load_library()
+  getregistry()[KEY] = registry
+elseif readable(here .. "lunette.h") and declarations(here .. "lunette.h") ~= registry.text then
+  error("another version of Lunette is loaded in this process, from " .. registry.path, 0)
+end
+
+local C = registry.C
+local base = { root = getinfo(1, "S").source:match("^(.*)ffi%.lua$"), C = C, ffi = ffi, registry = registry, T = {}, fields = {}, setters = {}, hooks = {} }
+
+-- Errors ---------------------------------------------------------------------------------------------------------------------------------
+
+local OK, NOMEM = tonumber(C.LN_OK), tonumber(C.LN_NOMEM)
+
+--- Raises `message` at the innermost line outside Lunette's own files.
+base.fail = arguments.fail
+
+--- Raises what C said when `status` is not LN_OK.
+function base.check(status)
+  if status ~= OK then arguments.fail(ffistring(C.ln_error())) end
+end
+
+-- Memory ---------------------------------------------------------------------------------------------------------------------------------
+
+local memory = C.ln_memory_counters()
+local MEGABYTE = 1048576
+local pace = registry.pace or { floor = 64 * MEGABYTE, limit = 64 * MEGABYTE }
+registry.pace = pace
+base.memory, base.pace = memory, pace
+
+--- A full cycle of Lua's collector, which cannot see the memory behind handles; the next one is due when as much again has been allocated.
+function base.collect()
+  collectgarbage()
+  C.ln_memory_cycle()
+  pace.limit = max(pace.floor, tonumber(memory.live), 8 * 1024 * collectgarbage("count"))
+end
+
+--- Runs `fn(...)`, a C call; when memory runs out, once more after a collection.
+function base.retry(fn, ...)
+  local status = fn(...)
+  if status == NOMEM then
+    base.collect()
+    status = fn(...)
+  end
+  base.check(status)
+end
+
+-- Handles --------------------------------------------------------------------------------------------------------------------------------
+
+local handle
+local scope = registry.scope or { depth = 0 }
+registry.scope = scope
+base.scope = scope
+
+--- A handle for a tensor that C hands over with one reference; nil for NULL. Inside lt.scope the scope owns the reference.
+function base.wrap(p)
+  if p == nil then return nil end
+  local h = handle(p, p.generation)
+  if scope.depth == 0 then ffigc(h, C.ln_handle_release) end
+  if memory.since > pace.limit then base.collect() end
+  return h
+end
+
+--- The tensor behind a handle, or an error when it was released with its scope.
+local function pointer(h)
+  local p = h._p
+  if p == nil or p.generation ~= h._gen then base.fail("the tensor was released at the end of its lt.scope; return it from the scope to keep it") end
+  return p
+end
+base.pointer = pointer
+
+local function is_tensor(x) return istype(handle, x) end
+base.is_tensor = is_tensor
+
+-- Dtypes and devices ---------------------------------------------------------------------------------------------------------------------
+
+base.dtype_name = { [0] = "float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool" }
+base.dtype_id = {}
+for id = 0, #base.dtype_name do base.dtype_id[base.dtype_name[id]] = id end
+
+--- -1 for "cpu", n for "cuda:n", "cuda" or n.
+function base.device_id(device)
+  if device == "cpu" then return -1 end
+  if device == "cuda" then return 0 end
+  if type(device) == "number" then return device end
+  local n = type(device) == "string" and tonumber(device:match("^cuda:(%d+)$"))
+  if not n then base.fail(("there is no device %q: it is \"cpu\" or \"cuda:0\", \"cuda:1\" ..."):format(tostring(device))) end
+  return n
+end
+
+function base.device_name(id) return id < 0 and "cpu" or "cuda:" .. id end
+
+-- The metatable of handles ---------------------------------------------------------------------------------------------------------------
+
+local T, fields, setters, hooks = base.T, base.fields, base.setters, base.hooks
+
+local live = registry.live or {}
+registry.live = live
+live.base = base
+
+local function field_error(key)
+  local names = {}
+  for name in pairs(fields) do names[#names + 1] = name end
+  for name in pairs(T) do names[#names + 1] = name end
+  base.fail(("a tensor has no field or method '%s'%s"):format(tostring(key), arguments.hint(key, names)))
+end
+
+local function index(h, key)
+  local method = T[key]
+  if method ~= nil then return method end
+  local field = fields[key]
+  if field then return field(h) end
+  if hooks.index and (type(key) ~= "string" or not key:match("^[%a_][%w_]*$")) then return hooks.index(h, key) end
+  field_error(key)
+end
+live.index = index
+
+function live.newindex(h, key, value)
+  local set = setters[key]
+  if set then return set(h, value) end
+  if type(key) == "string" and key:match("^[%a_][%w_]*$") then base.fail(("a tensor has no field '%s' that can be set"):format(key)) end
+  return hooks.newindex(h, key, value)
+end
+
+function live.equal(a, b)
+  if type(a) == "nil" or type(b) == "nil" then return false end
+  if is_tensor(a) and is_tensor(b) then return a._p == b._p and a._gen == b._gen end
+  base.fail("== compares whether two tensors are the same object; use t:eq(x) for the elements")
+end
+
+local function refuse(operator, method)
+  return function() base.fail(("tensors cannot be compared with %s in Lua: use a:%s(b)"):format(operator, method)) end
+end
+
+function live.ipairs() base.fail("ipairs and pairs do not go over tensors: use `for i, row in lt.enumerate(t) do`, i from 0") end
+
+live.less, live.less_equal = refuse("< or >", "lt"), refuse("<= or >=", "le")
+
+if not registry.handle then
+  registry.handle = ffi.metatype("ln_handle", {
+    __index = function(h, key) return live.index(h, key) end,
+    __newindex = function(h, key, value) live.newindex(h, key, value) end,
+    __tostring = function(h) return live.base.hooks.tostring(h) end,
+    __len = function(h) return live.base.hooks.length(h) end,
+    __eq = function(a, b) return live.equal(a, b) end,
+    __lt = function(a, b) return live.less(a, b) end,
+    __le = function(a, b) return live.less_equal(a, b) end,
+    __add = function(a, b) return live.add(a, b) end,
+    __sub = function(a, b) return live.sub(a, b) end,
+    __mul = function(a, b) return live.mul(a, b) end,
+    __div = function(a, b) return live.div(a, b) end,
+    __pow = function(a, b) return live.pow(a, b) end,
+    __mod = function(a, b) return live.remainder(a, b) end,
+    __unm = function(a) return live.neg(a) end,
+    __ipairs = function(h) return live.ipairs(h) end,
+    __pairs = function(h) return live.ipairs(h) end,
+  })
+end
+handle = registry.handle
+base.handle = handle
+base.out = ffi.new("ln_tensor *[3]")
+base.band, base.cast = bit.band, fficast
+
+return base
