@@ -105,7 +105,7 @@ typedef struct ln_call {
   const char *name;
   int n_in;
   ln_tensor *const *in;
-  const ln_attrs *attrs;
+  const ln_attrs *attrs; /* never NULL */
   ln_tensor *out[3];
   ln_tensor *target;               /* in place: inputs[0], to be written and put into out[0] by ln_call_out; else NULL */
   ln_tensor *extra[LN_MAX_EXTRAS]; /* kept for backward, owned */

@@ -13,10 +13,9 @@ ln_tensor *ln_do_own(ln_back *b, ln_tensor *t) {
 }
 
 ln_tensor *ln_do(ln_back *b, int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs) {
-  static const ln_attrs none;
   ln_tensor *out[LN_MAX_OUTPUTS] = {NULL};
   if (b->status != LN_OK) return NULL;
-  b->status = ln_run(op, inputs, n, attrs ? attrs : &none, false, out);
+  b->status = ln_run(op, inputs, n, attrs, false, out);
   if (b->status != LN_OK) return NULL;
   for (int i = 1; i < ln_row(op)->info.n_outputs; i++) ln_tensor_release(out[i]);
   return ln_do_own(b, out[0]);

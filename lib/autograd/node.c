@@ -141,7 +141,7 @@ int ln_node_gradient_source(ln_tensor *t, ln_node **node, int *output) {
 }
 
 int ln_node_link(ln_node *n, int i, ln_tensor *t) {
-  int output;
+  int output = 0;
   LN_TRY(ln_node_gradient_source(t, &n->edges[i].next, &output));
   n->edges[i].output = output;
   return LN_OK;

@@ -128,7 +128,9 @@ static void drop(ln_call *c) {
 }
 
 int ln_run(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, bool inplace, ln_tensor **outputs) {
+  static const ln_attrs none;
   const ln_op_row *row = ln_row(op);
+  if (!attrs) attrs = &none;
   ln_call c = {.op = op, .name = row->info.name, .n_in = n, .in = inputs, .attrs = attrs, .target = inplace ? inputs[0] : NULL};
   c.recording = (ln_me()->mode & LN_MODE_GRAD) && row->info.grad && any_wants_grad(inputs, n);
   if (inplace) LN_TRY(ln_check_inplace(&c));

@@ -88,7 +88,7 @@ static int check_shape(const int64_t *shape, int ndim, int dtype, int64_t *bytes
 }
 
 int ln_new_strided(const int64_t *shape, const int64_t *stride, int ndim, int dtype, int device, ln_tensor **out) {
-  int64_t bytes;
+  int64_t bytes = 0;
   LN_TRY(check_shape(shape, ndim, dtype, &bytes));
   ln_storage *storage;
   LN_TRY(ln_storage_new(device, bytes, &storage));

@@ -1,8 +1,6 @@
 /* pointwise.c - the one rule of all elementwise rows: promotion, broadcasting, scalar operands, in-place, and their first derivatives. */
 #include "../internal.h"
 
-static const ln_attrs no_attrs;
-
 #define SCALAR_SLOT 11 /* operand i, when it is a number, stands in slot 11 + i */
 
 /* -- The dtype of the result -- */
@@ -65,7 +63,7 @@ static int result_shape(const ln_call *c, int n, int64_t *shape, int *ndim, cons
 static int make_output(ln_call *c, int n, int dtype) {
   int64_t shape[16];
   int ndim = 0;
-  const ln_tensor *model;
+  const ln_tensor *model = NULL;
   LN_TRY(result_shape(c, n, shape, &ndim, &model));
   if (c->target || !model) return ln_call_out(c, 0, shape, ndim, dtype);
   return ln_new_strided(shape, model->stride, ndim, dtype, model->device, &c->out[0]);
@@ -138,7 +136,7 @@ static int compute(ln_call *c, const ln_op_row *row, const ln_attrs *attrs, int 
 
 int ln_pointwise_forward(ln_call *c) {
   const ln_op_row *row = ln_row(c->op);
-  const ln_attrs *attrs = c->attrs ? c->attrs : &no_attrs;
+  const ln_attrs *attrs = c->attrs;
   int n = row->info.kind + 1;
   if (c->n_in != n) return ln_fail("%s: takes %d operands, got %d", c->name, n, c->n_in);
   int dtype = promoted(c, attrs, c->op == LN_OP_where, n); /* where's condition does not count */
