@@ -29,11 +29,14 @@ arguments.None = None
 
 -- Errors ---------------------------------------------------------------------------------------------------------------------------------
 
+-- Lunette's own files, and the code it writes for itself, which is named "=lunette...".
+local function is_own(source) return source:sub(1, #root) == root or source:sub(1, 8) == "=lunette" end
+
 --- Raises `message` at the innermost line outside Lunette's own files.
 function arguments.fail(message)
   local level = 2
   local info = getinfo(level, "S")
-  while info and (info.what == "C" or info.source:sub(1, #root) == root) do
+  while info and (info.what == "C" or is_own(info.source)) do
     level = level + 1
     info = getinfo(level, "S")
   end
@@ -112,7 +115,7 @@ local function is_int_array(x)
   if is_size(x) then return true end
   if type(x) ~= "table" then return false end
   for i = 1, #x do
-    if not is_int(x[i]) and x[i] ~= None then return false end
+    if not is_int(x[i]) and not rawequal(x[i], None) then return false end
   end
   return true
 end
@@ -139,7 +142,7 @@ local kinds = {
   scalar = {words = "a number", test = function(x)
     return type(x) == "number" or type(x) == "boolean" or type(x) == "cdata" and not is_tensor(x) and tonumber(x) ~= nil
   end},
-  none = {words = "lt.None", test = function(x) return x == None end},
+  none = {words = "lt.None", test = function(x) return rawequal(x, None) end},
   any = {words = "a value", array = true, test = function() return true end},
 }
 kinds.float = kinds.number
@@ -159,7 +162,7 @@ end
 --- What `value` is, for the text of an error: "a number (2.5)", "a tensor of shape {2, 3} and dtype float32".
 function arguments.describe(value)
   if value == nil then return "nil" end
-  if value == None then return "lt.None" end
+  if rawequal(value, None) then return "lt.None" end
   if is_tensor(value) then return ("a tensor of shape %s and dtype %s"):format(tostring(value.shape), value.dtype) end
   if is_module(value) then return "a module " .. value.class.__name end
   local kind = type(value)
@@ -339,7 +342,7 @@ end
 
 local function checked(spec, i, value)
   local param = spec.params[i]
-  if value == None and not param.required and param.default == nil then value = nil end
+  if rawequal(value, None) and not param.required and param.default == nil then value = nil end
   if value == nil then
     if param.required then arguments.fail(("%s: argument '%s' is missing; it takes (%s)"):format(spec.name, param.name, concat(spec.names, ", "))) end
     return param.default
@@ -419,7 +422,7 @@ function arguments.signature(name, text)
     test[param.name] = function(value) return fits(param, value) end
     default[param.name] = param.default
   end
-  local chunk = assert(loadstring(generate(spec), "@" .. root .. "signature of " .. name))
+  local chunk = assert(loadstring(generate(spec), "=lunette.signature." .. name))
   return chunk(spec, slow, is_tensor, is_size, floor, type, select, test, default)
 end
 

@@ -91,6 +91,7 @@ local Entrance, Exit
 
 local function answered(state, grad_input)
   local grad_output = state.grad_output or {n = state.outputs}
+  state.grad_output = nil
   for _, entry in ipairs(state.entries) do
     local answer = entry[1](state.module, grad_input, grad_output)
     if answer ~= nil then grad_input = all_of(answer) end
@@ -98,10 +99,11 @@ local function answered(state, grad_input)
   return grad_input
 end
 
-local function spread(state, places, n, ...)
+-- The values in `...` at their places among n.
+local function spread(places, n, ...)
   local out = {n = n}
   for k, place in ipairs(places) do out[place] = select(k, ...) end
-  return out, state
+  return out
 end
 
 local function make_functions()
@@ -115,7 +117,7 @@ local function make_functions()
 
   function Entrance.backward(ctx, ...)
     local state = ctx.state
-    local grad_input = answered(state, (spread(state, state.places, state.inputs, ...)))
+    local grad_input = answered(state, spread(state.places, state.inputs, ...))
     local out = {}
     for k, place in ipairs(state.places) do out[k] = grad_input[place] end
     return nil, unpack(out, 1, #state.places)
@@ -128,7 +130,7 @@ local function make_functions()
 
   function Exit.backward(ctx, ...)
     local state = ctx.state
-    state.grad_output = spread(state, state.out_places, state.outputs, ...)
+    state.grad_output = spread(state.out_places, state.outputs, ...)
     if #state.places == 0 then answered(state, {n = state.inputs}) end
     return nil, ...
   end

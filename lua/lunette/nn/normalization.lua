@@ -19,7 +19,8 @@ BatchNorm._version = 2 -- 1 had no num_batches_tracked
 
 local function add_affine(self)
   if self.affine then
-    self.weight, self.bias = layer.parameter(self.num_features), layer.parameter(self.num_features)
+    self.weight = layer.parameter(self.num_features)
+    self.bias = layer.parameter(self.num_features)
   else
     self:register_parameter("weight", nil)
     self:register_parameter("bias", nil)

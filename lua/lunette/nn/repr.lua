@@ -36,7 +36,7 @@ end
 --- Any value.
 function repr.value(x)
   local kind = type(x)
-  if x == nil or x == arguments.None then return "None" end
+  if x == nil or rawequal(x, arguments.None) then return "None" end
   if kind == "boolean" then return repr.bool(x) end
   if kind == "number" then return repr.number(x) end
   if kind == "string" then return repr.string(x) end

@@ -1,0 +1,122 @@
+local arguments = require("lunette.arguments")
+
+local function values(...) return {n = select("#", ...), ...} end
+
+describe("the argument checker", function()
+  local parse = arguments.signature("Conv2d",
+    "in_channels:int, out_channels:int, kernel_size:ints, stride:ints=1, padding:ints|enum(same|valid)=0, bias:bool=true, name:string?")
+
+  it("takes arguments by place and fills in defaults", function()
+    assert.are.same({n = 7, 1, 2, 3, 1, 0, true}, values(parse(1, 2, 3)))
+    assert.are.same({n = 7, 1, 2, 3, 4, 5, false, "x"}, values(parse(1, 2, 3, 4, 5, false, "x")))
+    assert.are.same({n = 7, 1, 2, 3, 1, 2, true}, values(parse(1, 2, 3, nil, 2)))
+  end)
+
+  it("takes names in a last table", function()
+    assert.are.same({n = 7, 1, 2, {3, 5}, {2, 1}, "same", false}, values(parse(1, 2, {3, 5}, {stride = {2, 1}, padding = "same", bias = false})))
+  end)
+
+  it("takes all names in one table", function()
+    assert.are.same({n = 7, 1, 2, 3, 1, 0, false}, values(parse{in_channels = 1, out_channels = 2, kernel_size = 3, bias = false}))
+  end)
+
+  it("takes lt.None where nil is the default", function()
+    assert.are.same({n = 7, 1, 2, 3, 1, 0, true}, values(parse(1, 2, 3, {name = arguments.None})))
+    assert.has_error(function() parse(1, 2, 3, {stride = arguments.None}) end)
+  end)
+
+  it("tells lt.None from nil where the default is something else", function()
+    local momentum = arguments.signature("BatchNorm", "n:int, momentum:number|none=0.1")
+    assert.are.equal(0.1, select(2, momentum(3)))
+    assert.are.equal(arguments.None, select(2, momentum(3, {momentum = arguments.None})))
+    assert.are.equal("lt.None", tostring(arguments.None))
+  end)
+
+  local function message_of(...)
+    local args = values(...)
+    local ok, message = pcall(function()
+      parse(unpack(args, 1, args.n))
+      return nil
+    end)
+    assert.is_false(ok)
+    return message
+  end
+
+  it("shows the nearest name for an unknown one", function()
+    assert.matches("Conv2d has no argument 'strid'; did you mean 'stride'%?", message_of(1, 2, 3, {strid = 2}))
+  end)
+
+  it("refuses a value given twice", function()
+    assert.matches("argument 'stride' is given twice, by place and by name", message_of(1, 2, 3, 1, {stride = 2}))
+  end)
+
+  it("shows both right spellings for a mixed table", function()
+    assert.matches("write Conv2d%(1, 2, 3, {stride = 2}%) or Conv2d{in_channels = 1, out_channels = 2, kernel_size = 3, stride = 2}",
+      message_of{1, 2, 3, stride = 2})
+    assert.matches("write Conv2d%(1, 2, {3, 5}, {stride = 2}%)", message_of(1, 2, {3, 5, stride = 2}))
+  end)
+
+  it("refuses too many, missing and wrongly typed arguments", function()
+    assert.matches("takes at most 7 arguments .*, 8 given", message_of(1, 2, 3, 1, 0, true, "x", 9))
+    assert.matches("argument 'out_channels' is missing", message_of(1))
+    assert.matches("'in_channels' must be a whole number, not 2.5", message_of(2.5, 2, 3))
+    assert.matches("'bias' must be true or false, not the string \"no\"", message_of(1, 2, 3, {bias = "no"}))
+    assert.matches("'kernel_size' must be .*, not the array {3, 0.5}", message_of(1, 2, {3, 0.5}))
+    assert.matches("one of \"same\", \"valid\"", message_of(1, 2, 3, {padding = "full"}))
+  end)
+
+  it("blames the caller's line", function()
+    local ok, message = pcall(function()
+      parse(1)
+      return nil
+    end)
+    assert.is_false(ok)
+    assert.matches("arguments_spec.lua:%d+: Conv2d", message)
+  end)
+
+  it("gathers values in a last parameter of many", function()
+    local zeros = arguments.signature("zeros", "size:size..., dtype:dtype?")
+    assert.are.same({n = 2, {2, 3}}, values(zeros(2, 3)))
+    assert.are.same({n = 2, {2, 3}, "int64"}, values(zeros({2, 3}, {dtype = "int64"})))
+    assert.are.same({n = 2, {}}, values(zeros({})))
+    assert.has_error(function() zeros(2, "x") end)
+  end)
+
+  it("keeps what stands behind * for names", function()
+    local load = arguments.signature("load", "n:int, *, fast:bool=false")
+    assert.are.same({n = 2, 1, true}, values(load(1, {fast = true})))
+    assert.has_error(function() load(1, true) end, "load takes at most 1 argument (n), 2 given, fast is given by name: {fast = ...}")
+  end)
+
+  it("never reads a mapping as options", function()
+    local update = arguments.signature("update", "modules:map, strict:bool=true")
+    local map = {strict = 1}
+    assert.are.same({n = 2, map, true}, values(update(map)))
+    assert.are.same({n = 2, map, false}, values(update(map, {strict = false})))
+  end)
+
+  it("passes the usual call without making anything", function()
+    local plain = arguments.signature("plain", "x:number, y:number=2, flag:bool=false")
+    local sum = 0
+    for i = 1, 300 do sum = sum + select(2, plain(i)) end
+    collectgarbage()
+    collectgarbage("stop")
+    local before = collectgarbage("count")
+    for i = 1, 10000 do sum = sum + select(2, plain(i)) end
+    local grown = collectgarbage("count") - before
+    collectgarbage("restart")
+    assert.are.equal(20600, sum)
+    assert.is_true(grown < 20, grown .. " KB")
+  end)
+
+  it("names the nearest of some names", function()
+    assert.are.equal("Conv2d", arguments.nearest("Conv2D", {"Linear", "Conv1d", "Conv2d"}))
+    assert.is_nil(arguments.nearest("xyz", {"Linear"}))
+  end)
+
+  it("makes missing names of a package errors", function()
+    local package = arguments.strict({relu = true}, "F")
+    assert.has_error(function() return package.relo end)
+    assert.matches("F.relo does not exist; did you mean 'relu'%?", select(2, pcall(function() return package.relo end)))
+  end)
+end)
