@@ -102,22 +102,23 @@ typedef struct work {
   bool all_direct;
 } work;
 
+typedef ln_t buffers[LN_LOOP_OPERANDS][LN_BUFFER];
+
 /* m elements (at most LN_BUFFER) through buffers where an operand, or the end of the run, asks for one. */
-static void run_block(const work *w, int64_t done, int64_t m, char *const *p) {
-  ln_t LN_ALIGN buffer[LN_LOOP_OPERANDS][LN_BUFFER];
+static void run_block(const work *w, buffers buffer, int64_t done, int64_t m, char *const *p) {
   const ln_loop *loop = w->loop;
   const ln_t *in[LN_LOOP_OPERANDS];
   int last = loop->ndim - 1;
   int64_t padded = (m + LN_LANES - 1) & ~(int64_t)(LN_LANES - 1);
   for (int k = 1; k < loop->n_operands; k++) {
     int64_t stride = loop->stride[k][last];
+    in[k - 1] = buffer[k];
     if (w->direct[k] && padded == m) {
       in[k - 1] = (const ln_t *)(p[k] + done * stride);
-      continue;
+    } else if (stride) {
+      LN_FN(load)(p[k] + done * stride, stride, loop->dtype[k], m, buffer[k]);
+      for (int64_t i = m; i < padded; i++) buffer[k][i] = 0;
     }
-    LN_FN(load)(p[k] + done * stride, stride, loop->dtype[k], m, buffer[k]);
-    for (int64_t i = m; i < padded; i++) buffer[k][i] = 0;
-    in[k - 1] = buffer[k];
   }
   char *y = p[0] + done * loop->stride[0][last];
   if (w->direct[0] && padded == m) {
@@ -130,14 +131,20 @@ static void run_block(const work *w, int64_t done, int64_t m, char *const *p) {
 
 static void run(void *context, int64_t n, char *const *p) {
   const work *w = context;
+  const ln_loop *loop = w->loop;
   int64_t done = 0;
   if (w->all_direct) {
     const ln_t *in[LN_LOOP_OPERANDS];
-    for (int k = 1; k < w->loop->n_operands; k++) in[k - 1] = (const ln_t *)p[k];
+    for (int k = 1; k < loop->n_operands; k++) in[k - 1] = (const ln_t *)p[k];
     done = n & ~(int64_t)(LN_LANES - 1);
     if (done) w->fn((ln_t *)p[0], in, done, w->at);
+    if (done == n) return;
   }
-  for (; done < n; done += LN_BUFFER) run_block(w, done, n - done < LN_BUFFER ? n - done : LN_BUFFER, p);
+  LN_ALIGN buffers buffer;
+  int64_t widest = n < LN_BUFFER ? (n + LN_LANES - 1) & ~(int64_t)(LN_LANES - 1) : LN_BUFFER;
+  for (int k = 1; k < loop->n_operands; k++) /* what repeats is loaded once */
+    if (loop->stride[k][loop->ndim - 1] == 0) LN_FN(load)(p[k], 0, loop->dtype[k], widest, buffer[k]);
+  for (; done < n; done += LN_BUFFER) run_block(w, buffer, done, n - done < LN_BUFFER ? n - done : LN_BUFFER, p);
 }
 
 const char *LN_FN(pointwise)(int row, int pass, const ln_loop *loop, const double *attrs) {
