@@ -56,9 +56,13 @@ void ln_set_geometry(ln_tensor *t, const int64_t *shape, const int64_t *stride, 
 bool ln_is_dense(const ln_tensor *t);                  /* its elements fill one block in some order of dims */
 static inline int64_t ln_itemsize(const ln_tensor *t) { return ln_dtype_size(t->dtype); }
 static inline bool ln_is_float(int dtype) { return dtype <= LN_BFLOAT16; }
-static inline bool ln_same_shape(const ln_tensor *a, const ln_tensor *b) {
-  return a->ndim == b->ndim && memcmp(a->shape, b->shape, sizeof(int64_t) * (size_t)a->ndim) == 0;
+/* A loop, for dims that were just written: a vector load would wait until the narrow stores have left for memory. */
+static inline bool ln_same_dims(const int64_t *a, const int64_t *b, int n) {
+  for (int i = 0; i < n; i++)
+    if (a[i] != b[i]) return false;
+  return true;
 }
+static inline bool ln_same_shape(const ln_tensor *a, const ln_tensor *b) { return a->ndim == b->ndim && ln_same_dims(a->shape, b->shape, a->ndim); }
 int64_t ln_numel(const int64_t *shape, int ndim);
 /* Registers a handed-out tensor with the current scope, if there is one. */
 void ln_hand_out(ln_tensor *t);

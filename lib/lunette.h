@@ -73,8 +73,6 @@ typedef struct ln_tensor {
   char *data; /* the first element */
   ln_storage *storage;
   ln_node *node;          /* the node that made it; NULL for a leaf */
-  int64_t shape[16];
-  int64_t stride[16];
   struct ln_tensor *grad;
   ln_node *accumulator;   /* the leaf's entrance into the graph, not owned */
   struct ln_tensor *base; /* for a differentiable view: the tensor it looks at */
@@ -83,6 +81,8 @@ typedef struct ln_tensor {
   int32_t output;         /* which output of `node` this is */
   int32_t hook;           /* Lua id of a leaf's hooks, 0 when none */
   int32_t scope_slot;     /* place in the innermost scope, -1 when none owns it */
+  int64_t shape[16];
+  int64_t stride[16];
 } ln_tensor;
 
 /* What Lua holds: a tensor and the generation it was made in. */

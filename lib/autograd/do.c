@@ -55,7 +55,7 @@ ln_tensor *ln_do_sum(ln_back *b, ln_tensor *x, uint32_t mask, bool keepdim) {
 static ln_tensor *with_shape(ln_back *b, int op, ln_tensor *x, const int64_t *shape, int ndim) {
   ln_attrs attrs = {0};
   if (!x) return NULL;
-  if (x->ndim == ndim && memcmp(x->shape, shape, sizeof(int64_t) * (size_t)ndim) == 0) return x;
+  if (x->ndim == ndim && ln_same_dims(x->shape, shape, ndim)) return x;
   ln_attrs_ints(&attrs, 0, shape, ndim);
   return ln_do(b, op, &x, 1, &attrs);
 }

@@ -149,7 +149,7 @@ int ln_engine_input(ln_engine *e, int i, int64_t *shape, int *dtype) {
 static bool fits(ln_engine *e, int i, const ln_tensor *grad) {
   int64_t shape[16];
   int dtype, ndim = ln_engine_input(e, i, shape, &dtype);
-  return grad->ndim == ndim && memcmp(grad->shape, shape, sizeof(int64_t) * (size_t)grad->ndim) == 0;
+  return grad->ndim == ndim && ln_same_dims(grad->shape, shape, grad->ndim);
 }
 
 int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad) {

@@ -172,7 +172,7 @@ int ln_apply_inplace(int op, ln_tensor *const *inputs, int n, const ln_attrs *at
 int ln_call_out(ln_call *c, int i, const int64_t *shape, int ndim, int dtype) {
   if (i == 0 && c->target) {
     ln_tensor *t = c->target;
-    if (t->ndim != ndim || memcmp(t->shape, shape, sizeof(int64_t) * (size_t)ndim) != 0)
+    if (t->ndim != ndim || !ln_same_dims(t->shape, shape, ndim))
       return ln_fail("%s_: the result has shape %s and does not fit in place into %s", c->name, ln_shape_text(shape, ndim), ln_shape_text(t->shape, t->ndim));
     if (t->dtype != dtype && !(ln_is_float(t->dtype) && ln_is_float(dtype)) && !(t->dtype <= LN_UINT8 && !ln_is_float(dtype)))
       return ln_fail("%s_: the result is %s and cannot be written in place into %s", c->name, ln_dtype_name(dtype), ln_dtype_name(t->dtype));

@@ -101,7 +101,7 @@ int copy_forward(ln_call *c) {
   int64_t shape[16];
   int ndim;
   LN_TRY(ln_broadcast(c->name, x, src, shape, &ndim));
-  if (ndim != x->ndim || memcmp(shape, x->shape, sizeof(int64_t) * (size_t)ndim) != 0)
+  if (ndim != x->ndim || !ln_same_dims(shape, x->shape, ndim))
     return ln_fail("copy_: a source of shape %s does not fit into %s", ln_shape_text(src->shape, src->ndim), ln_shape_text(x->shape, x->ndim));
   LN_TRY(ln_call_out(c, 0, x->shape, x->ndim, x->dtype));
   if (c->target && src != x && src->storage == x->storage) {

@@ -45,7 +45,7 @@ static int result_shape(const ln_call *c, int n, int64_t *shape, int *ndim, cons
       first = t;
       *ndim = t->ndim;
       memcpy(shape, t->shape, sizeof(int64_t) * (size_t)t->ndim);
-    } else if (t->ndim != *ndim || memcmp(t->shape, shape, sizeof(int64_t) * (size_t)*ndim) != 0) {
+    } else if (t->ndim != *ndim || !ln_same_dims(t->shape, shape, *ndim)) {
       so_far.ndim = *ndim;
       memcpy(so_far.shape, shape, sizeof(int64_t) * (size_t)*ndim);
       LN_TRY(ln_broadcast(c->name, &so_far, t, shape, ndim));
@@ -55,7 +55,7 @@ static int result_shape(const ln_call *c, int n, int64_t *shape, int *ndim, cons
   *model = NULL;
   for (int i = 0; i < n && !*model; i++) {
     const ln_tensor *t = c->in[i];
-    if (t && t->ndim == *ndim && memcmp(t->shape, shape, sizeof(int64_t) * (size_t)*ndim) == 0 && ln_is_dense(t)) *model = t;
+    if (t && t->ndim == *ndim && ln_same_dims(t->shape, shape, *ndim) && ln_is_dense(t)) *model = t;
   }
   return LN_OK;
 }
@@ -100,7 +100,7 @@ static void read_attrs(const ln_op_row *row, const ln_attrs *attrs, double *at) 
 /* An input that shares memory with the output but is laid out otherwise would be read after it was written. */
 static bool overlaps(const ln_tensor *y, const ln_tensor *t) {
   if (y->storage != t->storage || t == y) return false;
-  return y->data != t->data || !ln_same_shape(y, t) || memcmp(y->stride, t->stride, sizeof(int64_t) * (size_t)y->ndim) != 0;
+  return y->data != t->data || !ln_same_shape(y, t) || !ln_same_dims(y->stride, t->stride, y->ndim);
 }
 
 static void set_scalar(ln_loop *loop, int operand, const ln_attrs *attrs, int slot) {
@@ -157,7 +157,7 @@ int ln_pointwise_forward(ln_call *c) {
 /* The derivative of input i, in the shape of the result; summed to the input's afterwards. */
 static ln_tensor *derivative(ln_back *b, const ln_op_row *row, int i) {
   ln_tensor *g = b->g[0], *dx = NULL, *operands[6];
-  bool broadcast = b->ndim[i] != g->ndim || memcmp(b->shape[i], g->shape, sizeof(int64_t) * (size_t)g->ndim) != 0;
+  bool broadcast = b->ndim[i] != g->ndim || !ln_same_dims(b->shape[i], g->shape, g->ndim);
   int dtype = broadcast ? g->dtype : b->dtype[i];
   b->status = ln_is_dense(g) ? ln_new_strided(g->shape, g->stride, g->ndim, dtype, g->device, &dx) : ln_new_like(g, dtype, &dx);
   if (b->status != LN_OK) return NULL;
