@@ -1,0 +1,154 @@
+local lt = require("lunette")
+local nn = lt.nn
+
+local function keys(map)
+  local out = {}
+  for name in map:items() do out[#out + 1] = name end
+  return out
+end
+
+describe("Sequential", function()
+  it("takes modules, an array, pairs and an ordered map", function()
+    local a, b = nn.Linear(2, 3), nn.ReLU()
+    for _, seq in ipairs({nn.Sequential(a, b), nn.Sequential{a, b}}) do
+      assert.are.equal(2, #seq)
+      assert.is_true(seq[0] == a and seq[1] == b and seq[-1] == b and seq["0"] == a)
+    end
+    local named = nn.Sequential{ {"fc", a}, {"act", b} }
+    assert.is_true(named.fc == a and named[1] == b)
+    assert.are.equal("fc.weight", named:named_parameters()[1][1])
+    assert.are.equal(0, #nn.Sequential())
+  end)
+
+  it("hands all values on", function()
+    local Two = nn.Module:subclass("Two")
+    function Two:forward(x) return x, x + 1 end
+    local Sum = nn.Module:subclass("Sum")
+    function Sum:forward(x, y, ...) return x + y, select("#", ...) end
+    local sum, rest = nn.Sequential(Two(), Sum())(lt.zeros(1))
+    assert.are.equal(1, sum:item())
+    assert.are.equal(0, rest)
+    local x, y = nn.Sequential(Two())(lt.zeros(1))
+    assert.is_true(x:item() == 0 and y:item() == 1)
+    assert.are.equal(3, (nn.Sequential(Sum())(lt.ones(1), lt.ones(1) * 2)):item())
+  end)
+
+  it("is sliced as Python slices and keeps names", function()
+    local seq = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU())
+    local function classes(slice)
+      local out = {}
+      for i = 0, #slice - 1 do out[i + 1] = slice[i].class.__name end
+      return out
+    end
+    assert.are.same({"Tanh", "Sigmoid"}, classes(seq["1:3"]))
+    assert.are.same({"ReLU", "Sigmoid"}, classes(seq["::2"]))
+    assert.are.same({"ReLU", "Tanh", "Sigmoid"}, classes(seq[":-1"]))
+    assert.are.same({"GELU", "Sigmoid", "Tanh", "ReLU"}, classes(seq["::-1"]))
+    assert.is_true(seq["1:3"]["1"] == seq[1])
+    assert.has_error(function() return seq["1:a"] end)
+  end)
+
+  it("is assigned to by place and refuses places outside", function()
+    local seq = nn.Sequential(nn.ReLU(), nn.Tanh())
+    seq[-1] = nn.GELU()
+    assert.are.equal(nn.GELU, seq[1].class)
+    assert.has_error(function() return seq[2] end, "Sequential: index 2 is out of range for length 2 (indexes start at 0)")
+    assert.has_error(function() seq[2] = nn.ReLU() end)
+    assert.has_error(function() seq[0] = 3 end)
+    assert.has_error(function() nn.Sequential(nn.ReLU(), 3) end)
+  end)
+
+  it("prints as PyTorch prints", function()
+    local text = tostring(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU())))
+    assert.are.equal("Sequential(\n  (0): Linear(in_features=2, out_features=2, bias=True)\n  (1): Sequential(\n    (0): ReLU()\n  )\n)", text)
+    assert.are.equal("Sequential()", tostring(nn.Sequential()))
+  end)
+end)
+
+describe("ModuleList", function()
+  it("grows by append, extend and insert", function()
+    local list = nn.ModuleList{nn.ReLU()}
+    assert.is_true(list:append(nn.Tanh()) == list)
+    assert.is_true(list:extend{nn.GELU(), nn.Sigmoid()} == list)
+    list:extend(nn.ModuleList{nn.ELU()})
+    list:insert(1, nn.Identity())
+    local classes = {}
+    for i = 0, #list - 1 do classes[i + 1] = list[i].class.__name end
+    assert.are.same({"ReLU", "Identity", "Tanh", "GELU", "Sigmoid", "ELU"}, classes)
+    assert.are.equal("5", list:named_children()[6][1])
+  end)
+
+  it("is gone over with lt.enumerate, from 0", function()
+    local seen = {}
+    for i, m in lt.enumerate(nn.ModuleList{nn.ReLU(), nn.Tanh()}) do seen[#seen + 1] = i .. m.class.__name end
+    assert.are.same({"0ReLU", "1Tanh"}, seen)
+  end)
+
+  it("numbers slices anew", function()
+    local list = nn.ModuleList{nn.ReLU(), nn.Tanh(), nn.GELU()}
+    assert.are.equal("0", list["1:"]:named_children()[1][1])
+    assert.are.equal(nn.Tanh, list["1:"][0].class)
+  end)
+
+  it("refuses what is no module, and being called", function()
+    assert.has_error(function() nn.ModuleList{nn.ReLU(), 3} end, "ModuleList: entry '1' must be a module, not 3")
+    assert.has_error(function() nn.ModuleList(nn.ReLU(), nn.ReLU()) end)
+    assert.has_error(function() nn.ModuleList{a = nn.ReLU()} end)
+    assert.has_error(function() nn.ModuleList()(1) end)
+    assert.has_error(function() table.insert(nn.ModuleList(), nn.ReLU()) end)
+  end)
+end)
+
+describe("ModuleDict", function()
+  it("keeps the order of pairs and sorts plain tables", function()
+    assert.are.same({"b", "a"}, keys(nn.ModuleDict{ {"b", nn.ReLU()}, {"a", nn.Tanh()} }))
+    assert.are.same({"conv", "pool"}, keys(nn.ModuleDict{pool = nn.ReLU(), conv = nn.Tanh()}))
+  end)
+
+  it("is read, written, popped, updated and cleared", function()
+    local d = nn.ModuleDict{ {"a", nn.ReLU()} }
+    d.b = nn.Tanh()
+    d["c"] = nn.GELU()
+    assert.are.equal(3, #d)
+    assert.are.equal(nn.Tanh, d.b.class)
+    assert.are.equal(nn.ReLU, d:pop("a").class)
+    d:update{ {"c", nn.ELU()}, {"z", nn.ReLU()} }
+    d:update(nn.ModuleDict{y = nn.ReLU()})
+    assert.are.same({"b", "c", "z", "y"}, keys(d))
+    d.b = nil
+    local names = {}
+    for name in d:keys() do names[#names + 1] = name end
+    assert.are.same({"c", "z", "y"}, names)
+    assert.are.equal(nn.ELU, d:values()[1].class)
+    d:clear()
+    assert.are.equal(0, #d)
+  end)
+
+  it("refuses keys that are methods, absent keys and other values", function()
+    assert.has_error(function() nn.ModuleDict{pop = nn.ReLU()} end, "ModuleDict: 'pop' cannot name a module: it is a method or field of the class")
+    assert.has_error(function() nn.ModuleDict():pop("a") end)
+    assert.has_error(function() nn.ModuleDict().a = 3 end)
+  end)
+end)
+
+describe("ParameterList and ParameterDict", function()
+  it("register parameters", function()
+    local list = nn.ParameterList{nn.Parameter(lt.ones(2)), nn.Parameter(lt.ones(2, 3))}
+    list:append(nn.Parameter(lt.zeros(1))):extend{nn.Parameter(lt.zeros(1))}
+    assert.are.equal(4, #list)
+    assert.are.equal(4, #list:parameters())
+    assert.are.equal("1", list:named_parameters()[2][1])
+    assert.are.equal(0, list[-1]:item())
+    assert.has_error(function() list:append(lt.ones(1)) end)
+    local d = nn.ParameterDict{right = nn.Parameter(lt.ones(1)), left = nn.Parameter(lt.zeros(1))}
+    assert.are.same({"left", "right"}, keys(d))
+    assert.are.equal(1, d:pop("right"):item())
+    assert.are.equal(1, #d)
+  end)
+
+  it("print as PyTorch 1.4 prints", function()
+    local list = nn.ParameterList{nn.Parameter(lt.ones(2)), nn.Parameter(lt.ones(2, 3))}
+    assert.are.equal("ParameterList(\n    (0): Parameter containing: [torch.FloatTensor of size 2]\n"
+      .. "    (1): Parameter containing: [torch.FloatTensor of size 2x3]\n)", tostring(list))
+  end)
+end)
