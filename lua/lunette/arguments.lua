@@ -174,7 +174,8 @@ end
 
 -- Reading a signature --------------------------------------------------------------------------------------------------------------------
 
-local constants = {["nil"] = "nil", ["true"] = true, ["false"] = false, inf = math.huge, ["-inf"] = -math.huge, ["{}"] = {}}
+local constants = {["nil"] = "nil", ["true"] = true, ["false"] = false, inf = math.huge, ["-inf"] = -math.huge,
+  ["math.huge"] = math.huge, ["-math.huge"] = -math.huge, ["{}"] = {}}
 
 local function read_default(text)
   local value = constants[text]

@@ -11,6 +11,7 @@
 
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
+local owned = require("lunette.nn.owned")
 local bit = require("bit")
 
 local band = bit.band
@@ -72,7 +73,7 @@ local function register(record, kind, name, value)
     local names = record[kind]
     names[#names + 1] = name
   end
-  rawset(record.__index, name, value)
+  rawset(record.__index, name, owned(value))
   class.changes = class.changes + 1
 end
 class.register = register
@@ -91,7 +92,7 @@ local function assign_plain(record, key, value)
   if kind == nil then
     rawset(record.__index, key, value)
   elseif kind == "buffer" and (value == nil or base.is_tensor(value)) then
-    rawset(record.__index, key, value)
+    rawset(record.__index, key, owned(value))
   elseif value == nil then
     forget(record, key)
   else

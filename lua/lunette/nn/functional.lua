@@ -3,6 +3,7 @@
 --- Names, order and defaults are those of torch.nn.functional. Nothing here keeps a state.
 
 local arguments = require("lunette.arguments")
+local base = require("lunette.ffi")
 local ops = require("lunette.ops")
 local reductions = require("lunette.nn.reductions")
 
@@ -10,12 +11,18 @@ local signature, fail = arguments.signature, arguments.fail
 
 local F = {}
 
+-- Headers are read directly here: this is the path of every training step, and the operator looks at the handle anyway.
+local INT64 = tonumber(base.C.LN_INT64)
+
+local function ndim(t) return t._p.ndim end
+
 -- The cure for labels and ids that are floats, as numbers from Lua are unless a dtype is named.
 local function need_integers(owner, what, t)
+  if t._p.dtype == INT64 then return t end
   if t.dtype:find("float", 1, true) or t.dtype == "bool" then
     fail(("%s: %s must be int64, not %s; make them with lt.LongTensor{...} or convert with :to(\"int64\")"):format(owner, what, t.dtype))
   end
-  return t.dtype == "int64" and t or t:to("int64")
+  return t:to("int64")
 end
 
 -- Activations ----------------------------------------------------------------------------------------------------------------------------
@@ -80,7 +87,7 @@ local function implicit_dim(name, x)
     warned[name] = true
     io.stderr:write(("warning: %s without dim picks a dimension by the number of dimensions; write dim = ...\n"):format(name))
   end
-  local n = #x.shape
+  local n = ndim(x)
   return (n == 0 or n == 1 or n == 3) and 0 or 1
 end
 
@@ -203,9 +210,9 @@ local parse_batch_norm = signature("batch_norm", "input:tensor, running_mean:ten
   .. "training:bool=false, momentum:number=0.1, eps:number=1e-5")
 
 local function check_batch(x)
-  local shape = x.shape
-  if #shape >= 2 and shape[1] > 0 and x:numel() == shape[1] then
-    fail(("batch_norm: more than 1 value per channel is needed when training, got input of shape %s"):format(tostring(shape)))
+  local p = x._p
+  if p.ndim >= 2 and p.shape[1] > 0 and p.numel == p.shape[1] then
+    fail(("batch_norm: more than 1 value per channel is needed when training, got input of shape %s"):format(tostring(x.shape)))
   end
 end
 
@@ -260,9 +267,9 @@ end
 function F.embedding(...)
   local ids, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq = parse_embedding(...)
   ids = need_integers("embedding", "ids", ids)
-  if #weight.shape ~= 2 then fail(("embedding: weight must have 2 dimensions, not shape %s"):format(tostring(weight.shape))) end
+  if ndim(weight) ~= 2 then fail(("embedding: weight must have 2 dimensions, not shape %s"):format(tostring(weight.shape))) end
   if max_norm and ids:numel() > 0 then shorten_rows(weight, ids, max_norm, norm_type) end
-  local y = ops.embedding(weight, ids, padding_of(padding_idx, weight.shape[0]))
+  local y = ops.embedding(weight, ids, padding_of(padding_idx, tonumber(weight._p.shape[0])))
   if scale_grad_by_freq and y.requires_grad and ids:numel() > 0 then y = share_gradient(y, ids, weight.shape[0]) end
   return y
 end
@@ -297,7 +304,7 @@ end
 --- input: logits [N, C, ...], target: classes from 0, or probabilities of input's shape.
 function F.cross_entropy(...)
   local x, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing = parse_cross(...)
-  if #target.shape ~= #x.shape then target = need_integers("cross_entropy", "labels", target) end
+  if ndim(target) ~= ndim(x) then target = need_integers("cross_entropy", "labels", target) end
   return ops.cross_entropy(x, target, weight, ignore_index, reductions.name(size_average, reduce, reduction), label_smoothing)
 end
 

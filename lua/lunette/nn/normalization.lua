@@ -95,9 +95,9 @@ local function define(name, low, high, words)
 
   function Norm:_check_input_dim(x)
     if not arguments.is_tensor(x) then fail(("%s: a tensor is needed, not %s"):format(name, arguments.describe(x))) end
-    local n = #x.shape
+    local n = x._p.ndim
     if n < low or n > high then fail(("%s: expected %s input, got %dD of shape %s"):format(name, words, n, tostring(x.shape))) end
-    if x.shape[1] ~= self.num_features then
+    if x._p.shape[1] ~= self.num_features then
       fail(("%s: expected %d channels in dimension 1, got shape %s"):format(name, self.num_features, tostring(x.shape)))
     end
   end

@@ -2,6 +2,7 @@
 
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
+local owned = require("lunette.nn.owned")
 local Optimizer = require("lunette.optim.optimizer")
 local ffi = require("ffi")
 
@@ -26,17 +27,12 @@ function Base:check_group(group)
   end
 end
 
-local function new_state(p, amsgrad)
-  local create = require("lunette.create")
-  local state = {step = 0, exp_avg = create.zeros_like(p.data), exp_avg_sq = create.zeros_like(p.data)}
-  if amsgrad then state.max_exp_avg_sq = create.zeros_like(p.data) end
-  return state
-end
+local function zeros(p) return owned(require("lunette.create").zeros_like(p.data)) end
 
 local function attach(self, arrays, i, p, amsgrad)
-  local state = self.state[p.id] or new_state(p, amsgrad)
+  local state = self.state[p.id] or {step = 0, exp_avg = zeros(p), exp_avg_sq = zeros(p)}
   self.state[p.id] = state
-  if amsgrad and not state.max_exp_avg_sq then state.max_exp_avg_sq = require("lunette.create").zeros_like(p.data) end
+  if amsgrad and not state.max_exp_avg_sq then state.max_exp_avg_sq = zeros(p) end
   for _, name in ipairs(names) do
     if state[name] then arrays[name][i] = state[name]._p end
   end

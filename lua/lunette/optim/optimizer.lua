@@ -6,6 +6,7 @@
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
 local object = require("lunette.nn.object")
+local owned = require("lunette.nn.owned")
 local ffi = require("ffi")
 
 local fail, describe = arguments.fail, arguments.describe
@@ -147,7 +148,7 @@ local function copy_state(entry, p)
   local copy = {}
   for key, value in pairs(entry) do
     copy[key] = value
-    if base.is_tensor(value) then copy[key] = value:detach():to(p.device):to(p.dtype):clone() end
+    if base.is_tensor(value) then copy[key] = owned(value:detach():to(p.device):to(p.dtype):clone()) end
   end
   return copy
 end

@@ -2,6 +2,7 @@
 
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
+local owned = require("lunette.nn.owned")
 local Optimizer = require("lunette.optim.optimizer")
 local ffi = require("ffi")
 
@@ -38,7 +39,7 @@ local function prepare(self, group, arrays)
       local state = self.state[p.id] or {}
       self.state[p.id] = state
       if state.momentum_buffer == nil then
-        state.momentum_buffer, arrays.first[i] = require("lunette.create").zeros_like(p.data), true
+        state.momentum_buffer, arrays.first[i] = owned(require("lunette.create").zeros_like(p.data)), true
       end
       arrays.buffers[i] = state.momentum_buffer._p
     end
