@@ -153,6 +153,7 @@ int ln_zero(ln_tensor *y);
  * what goes into dx is retained there. */
 typedef struct ln_back {
   ln_node *node;
+  const char *name;
   const ln_attrs *attrs;
   int n_in, n_out;
   ln_tensor **g;      /* gradients of the outputs; g[i] NULL when none came */
@@ -187,6 +188,17 @@ ln_tensor *ln_do_unsqueeze_mask(ln_back *b, ln_tensor *x, uint32_t mask, int ndi
 ln_tensor *ln_do_zeros(ln_back *b, int input);                    /* zeros in the shape of that input */
 ln_tensor *ln_do_to(ln_back *b, ln_tensor *x, int dtype);
 void ln_give(ln_back *b, int input, ln_tensor *dx);               /* b->dx[input] = dx, retained; NULL is no gradient */
+
+/* Forward rules that are made of operators use the same functions between these two; nothing is recorded. `result`, retained, goes to *out. */
+typedef struct ln_compose {
+  ln_back b;
+  int mode;
+} ln_compose;
+ln_back *ln_compose_begin(ln_compose *c, const char *name);
+int ln_compose_end(ln_compose *c, ln_tensor *result, ln_tensor **out);
+ln_tensor *ln_do_where(ln_back *b, ln_tensor *condition, ln_tensor *yes, double yes_number, ln_tensor *no, double no_number); /* NULL: the number */
+ln_tensor *ln_do_compare(ln_back *b, int op, ln_tensor *x, double number); /* eq, ne, lt ... against a number */
+ln_tensor *ln_do_pow(ln_back *b, ln_tensor *x, double exponent);
 
 typedef struct ln_op_row {
   ln_op_info info;

@@ -4,7 +4,7 @@
 ln_tensor *ln_do_own(ln_back *b, ln_tensor *t) {
   if (!t) return NULL;
   if (b->n_temps == (int)(sizeof b->temps / sizeof *b->temps)) {
-    b->status = ln_fail("backward of %s: too many intermediate tensors", ln_node_name(b->node));
+    b->status = ln_fail("%s: too many intermediate tensors", b->name);
     ln_tensor_release(t);
     return NULL;
   }
@@ -50,6 +50,38 @@ ln_tensor *ln_do_sum(ln_back *b, ln_tensor *x, uint32_t mask, bool keepdim) {
   ln_attrs_ints(&attrs, 0, dims, n);
   ln_attrs_int(&attrs, 1, keepdim);
   return ln_do(b, LN_OP_sum, &x, 1, &attrs);
+}
+
+ln_tensor *ln_do_compare(ln_back *b, int op, ln_tensor *x, double number) { return with_number(b, op, x, number); }
+
+ln_tensor *ln_do_pow(ln_back *b, ln_tensor *x, double exponent) { return with_number(b, LN_OP_pow, x, exponent); }
+
+ln_tensor *ln_do_where(ln_back *b, ln_tensor *condition, ln_tensor *yes, double yes_number, ln_tensor *no, double no_number) {
+  ln_tensor *const in[3] = {condition, yes, no};
+  ln_attrs attrs = {0};
+  attrs.slot[12].d = yes_number;
+  attrs.slot[13].d = no_number;
+  return condition && b->status == LN_OK ? ln_do(b, LN_OP_where, in, 3, &attrs) : NULL;
+}
+
+ln_back *ln_compose_begin(ln_compose *c, const char *name) {
+  c->b.status = LN_OK;
+  c->b.n_temps = 0;
+  c->b.node = NULL;
+  c->b.name = name;
+  c->mode = ln_mode_set(ln_mode_get() & ~LN_MODE_GRAD);
+  return &c->b;
+}
+
+int ln_compose_end(ln_compose *c, ln_tensor *result, ln_tensor **out) {
+  ln_mode_set(c->mode);
+  if (c->b.status == LN_OK && !result) c->b.status = ln_fail("%s: no result", c->b.name);
+  if (c->b.status == LN_OK) {
+    ln_tensor_retain(result);
+    *out = result;
+  }
+  for (int i = 0; i < c->b.n_temps; i++) ln_tensor_release(c->b.temps[i]);
+  return c->b.status;
 }
 
 static ln_tensor *with_shape(ln_back *b, int op, ln_tensor *x, const int64_t *shape, int ndim) {

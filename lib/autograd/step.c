@@ -63,6 +63,7 @@ int ln_engine_backward(ln_engine *e) {
   room r;
   ln_back b;
   b.node = n;
+  b.name = ln_node_name(n);
   b.attrs = n->attrs;
   b.n_in = n->n_in;
   b.n_out = n->n_out;
