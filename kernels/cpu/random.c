@@ -1,0 +1,87 @@
+/* random.c - random numbers and arithmetic progressions into a tensor: element i of the logical order is a function of its number alone. */
+#include "threads.h"
+
+#include "../philox.h"
+
+typedef struct work {
+  const ln_loop *loop;
+  int kind;
+  uint64_t seed, offset;
+  double a, b;
+  int64_t from;
+  uint64_t range;
+} work;
+
+static double draw(const work *w, uint64_t i, bool wide) {
+  uint64_t n = w->offset + i;
+  switch (w->kind) {
+  case LN_RANDOM_UNIFORM: return w->a + (w->b - w->a) * ln_draw_unit(ln_draw_bits(w->seed, n), wide);
+  case LN_RANDOM_NORMAL: return w->a + w->b * ln_draw_normal(w->seed, n);
+  default: return ln_draw_unit(ln_draw_bits(w->seed, n), 1) < w->a;
+  }
+}
+
+/* A float32 result that rounding has brought up to the open end is put just below it. */
+static double below_end(const work *w, double v, bool wide) {
+  if (w->kind == LN_RANDOM_UNIFORM && !wide && (float)v >= (float)w->b && w->a < w->b) return w->a;
+  return v;
+}
+
+static void fill_range(const work *w, int64_t low, int64_t high) {
+  const ln_loop *l = w->loop;
+  int last = l->ndim - 1, type = l->dtype[0];
+  bool wide = type == LN_FLOAT64, whole = w->kind == LN_RANDOM_INTEGER;
+  int64_t buffer[LN_BUFFER], at[16], i = low;
+  while (i < high) {
+    char *y = l->data[0];
+    for (int64_t d = last, rest = i; d >= 0; d--) {
+      at[d] = rest % l->shape[d];
+      rest /= l->shape[d];
+      y += at[d] * l->stride[0][d];
+    }
+    int64_t n = l->shape[last] - at[last];
+    if (n > high - i) n = high - i;
+    if (n > LN_BUFFER) n = LN_BUFFER;
+    for (int64_t k = 0; k < n; k++) {
+      if (whole)
+        buffer[k] = w->from + (int64_t)ln_draw_below(ln_draw_bits(w->seed, w->offset + (uint64_t)(i + k)), w->range);
+      else
+        ((double *)buffer)[k] = below_end(w, draw(w, (uint64_t)(i + k), wide), wide);
+    }
+    ln_cpu_typed_now[whole ? 2 : 1]->store(y, l->stride[0][last], type, n, buffer);
+    i += n;
+  }
+}
+
+const char *ln_cpu_random(int kind, const ln_loop *loop, uint64_t seed, uint64_t offset, double a, double b, int device) {
+  (void)device;
+  if (loop->numel == 0) return NULL;
+  work w = {loop, kind, seed, offset, a, b, 0, 0};
+  if (kind == LN_RANDOM_INTEGER) { /* the bounds travel as the bits of int64 */
+    int64_t from, to;
+    memcpy(&from, &a, sizeof from);
+    memcpy(&to, &b, sizeof to);
+    w.from = from;
+    w.range = (uint64_t)to - (uint64_t)from;
+  }
+  int threads = ln_cpu_threads(loop->numel, LN_GRAIN_DEAR);
+  int64_t chunk = (loop->numel + threads - 1) / threads;
+#pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
+  for (int t = 0; t < threads; t++) {
+    int64_t low = t * chunk, high = low + chunk < loop->numel ? low + chunk : loop->numel;
+    if (low < high) fill_range(&w, low, high);
+  }
+  return NULL;
+}
+
+const char *ln_cpu_arange(char *y, int dtype, int64_t n, double start, double step, int device) {
+  (void)device;
+  int item = ln_cpu_size_of(dtype);
+  double buffer[LN_BUFFER];
+  for (int64_t i = 0; i < n; i += LN_BUFFER) {
+    int64_t m = n - i < LN_BUFFER ? n - i : LN_BUFFER;
+    for (int64_t k = 0; k < m; k++) buffer[k] = start + (double)(i + k) * step;
+    ln_cpu_typed_now[1]->store(y + i * item, item, dtype, m, buffer);
+  }
+  return NULL;
+}
