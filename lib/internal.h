@@ -195,6 +195,7 @@ typedef struct ln_compose {
   int mode;
 } ln_compose;
 ln_back *ln_compose_begin(ln_compose *c, const char *name);
+ln_back *ln_composite_begin(ln_compose *c, const char *name); /* for COMPOSITE rows: the operators inside are recorded */
 int ln_compose_end(ln_compose *c, ln_tensor *result, ln_tensor **out);
 ln_tensor *ln_do_where(ln_back *b, ln_tensor *condition, ln_tensor *yes, double yes_number, ln_tensor *no, double no_number); /* NULL: the number */
 ln_tensor *ln_do_compare(ln_back *b, int op, ln_tensor *x, double number); /* eq, ne, lt ... against a number */

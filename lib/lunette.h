@@ -120,7 +120,7 @@ typedef struct ln_op_info {
   double low, high;       /* range of inputs in which the specs sample */
   int32_t kind;
   int32_t n_outputs;
-  int32_t grad;           /* 0 none, 1 composed of operators, 2 fused next to composed, 3 formula */
+  int32_t grad;           /* 0 none, 1 composed of operators, 2 fused next to composed, 3 formula, 4 composite: made of operators that are recorded */
   int32_t is_view;
 } ln_op_info;
 

@@ -73,6 +73,12 @@ ln_back *ln_compose_begin(ln_compose *c, const char *name) {
   return &c->b;
 }
 
+ln_back *ln_composite_begin(ln_compose *c, const char *name) {
+  ln_compose_begin(c, name);
+  ln_mode_set(c->mode);
+  return &c->b;
+}
+
 int ln_compose_end(ln_compose *c, ln_tensor *result, ln_tensor **out) {
   ln_mode_set(c->mode);
   if (c->b.status == LN_OK && !result) c->b.status = ln_fail("%s: no result", c->b.name);

@@ -19,7 +19,9 @@
 #define GRAD_NOGRAD(name) 0
 #define GRAD_COMPOSED(name) 1
 #define GRAD_FUSED(name) 2
+#define GRAD_COMPOSITE(name) 4
 #define BACKWARD_NOGRAD(name) .backward = NULL
+#define BACKWARD_COMPOSITE(name) .backward = NULL
 #define BACKWARD_COMPOSED(name) .backward = name##_backward, .backward_any = name##_backward
 #define BACKWARD_FUSED(name) .backward = name##_backward, .backward_any = name##_backward_any
 #define ROW_OP(name, signature, outputs, grad, doc)                                                                                           \
@@ -29,6 +31,7 @@
   {.info = {#name, signature, doc, NULL, {NULL, NULL, NULL}, NULL, 0, 0, LN_STRUCTURED, 1, 1, 1}, .forward = name##_forward, \
    .backward = name##_backward, .backward_any = name##_backward},
 enum { COST_CHEAP, COST_DEAR };
+enum { COMPOSITE = GRAD_COMPOSITE(row) }; /* records itself: its operators do */
 
 static ln_op_row rows[LN_OP_COUNT + 1] = {
 #define UNARY ROW_UNARY
@@ -137,7 +140,7 @@ int ln_run(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, bool 
   if (op != LN_OP_to && op != LN_OP_copy) LN_TRY(ln_check_device(c.name, inputs, n));
   int status = row->forward(&c);
   if (status == LN_OK && inplace) c.target->storage->version++;
-  if (status == LN_OK && (c.recording || c.alias)) status = ln_record(&c);
+  if (status == LN_OK && (c.recording || c.alias) && row->info.grad != COMPOSITE) status = ln_record(&c);
   for (int i = 0; i < LN_MAX_EXTRAS; i++)
     if (c.extra[i]) ln_tensor_release(c.extra[i]);
   if (status != LN_OK || inplace) {

@@ -8,6 +8,7 @@
 #define BINARY(...)
 #define TERNARY(...)
 #define LN_RULE_NOGRAD(name)
+#define LN_RULE_COMPOSITE(name)
 #define LN_RULE_COMPOSED(name) void name##_backward(ln_back *b);
 #define LN_RULE_FUSED(name)        \
   void name##_backward(ln_back *b); \
