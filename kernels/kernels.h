@@ -152,6 +152,7 @@ typedef struct ln_kernels {
   void (*free)(int device, void *p);
   const char *(*copy)(void *dst, int dst_device, const void *src, int src_device, size_t bytes); /* contiguous bytes */
   const char *(*synchronize)(int device);
+  const char *(*name)(int device, char *name, int capacity);
 
   /* Pointwise: row is the operator's place among the pointwise rows; pass 0 is the formula (operand 0 = y), pass 1 + i the derivative of input i
    * (operands: dx, g, then x or a, b[, c], then y). compute is LN_FLOAT32, LN_FLOAT64 or LN_INT64. attrs are the row's, as doubles. */

@@ -2,6 +2,7 @@
 #include "cpu.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 const ln_cpu_typed *ln_cpu_typed_now[3];
@@ -99,6 +100,12 @@ static const char *host_synchronize(int device) {
   return NULL;
 }
 
+static const char *host_name(int device, char *name, int capacity) {
+  (void)device;
+  snprintf(name, (size_t)capacity, "cpu");
+  return NULL;
+}
+
 static const ln_kernels table = {
   .version = LN_KERNELS_VERSION,
   .size = sizeof(ln_kernels),
@@ -106,6 +113,7 @@ static const ln_kernels table = {
   .free = host_free,
   .copy = host_copy,
   .synchronize = host_synchronize,
+  .name = host_name,
   .pointwise = typed_pointwise,
   .convert = ln_cpu_convert,
   .random = ln_cpu_random,

@@ -1,0 +1,111 @@
+/* device.c - which kernels compute for a device. The CUDA plug-in is looked for when a cuda device is first named, never before. */
+#define _GNU_SOURCE
+#include "thread.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static ln_kernels cuda;
+static int cuda_devices;
+static char why_not[512] = "CUDA has not been asked for yet";
+static pid_t opened_by; /* a CUDA context does not survive fork */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* The folder of this library, where the plug-in stands too. */
+static bool plugin_path(char *path, size_t size) {
+  Dl_info info;
+  if (!dladdr((void *)plugin_path, &info) || !info.dli_fname) return false;
+  const char *slash = strrchr(info.dli_fname, '/');
+  int folder = slash ? (int)(slash - info.dli_fname) : 1;
+  return snprintf(path, size, "%.*s/liblunette_cuda.so", folder, slash ? info.dli_fname : ".") < (int)size;
+}
+
+static void open_plugin(void) {
+  char path[400];
+  opened_by = getpid();
+  if (!plugin_path(path, sizeof path) || access(path, R_OK) != 0) {
+    snprintf(why_not, sizeof why_not, "this Lunette was built without CUDA: liblunette_cuda.so is not beside liblunette.so");
+    return;
+  }
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    snprintf(why_not, sizeof why_not, "the CUDA plug-in could not be opened: %s", dlerror());
+    return;
+  }
+  ln_plugin_init_fn init;
+  *(void **)&init = dlsym(library, "ln_plugin_init");
+  cuda.version = LN_KERNELS_VERSION;
+  cuda.size = sizeof cuda;
+  const char *failure = init ? init(&cuda, &cuda_devices) : "it has no symbol ln_plugin_init";
+  if (!failure && (cuda.version != LN_KERNELS_VERSION || cuda.size != sizeof cuda)) failure = "the plug-in belongs to another version of Lunette";
+  if (!failure && cuda_devices == 0) failure = "no CUDA device was found";
+  if (failure) cuda_devices = 0;
+  snprintf(why_not, sizeof why_not, "%s", failure ? failure : "");
+}
+
+static bool usable(void) {
+  pthread_once(&once, open_plugin);
+  return cuda_devices > 0;
+}
+
+const ln_kernels *ln_kernels_of(int device) { return device == LN_CPU ? ln_cpu_kernels() : &cuda; }
+
+int ln_device_check(int device) {
+  if (device == LN_CPU) return LN_OK;
+  if (!usable()) return ln_fail("device cuda:%d cannot be used: %s", device, why_not);
+  if (getpid() != opened_by) return ln_fail("device cuda:%d cannot be used in a process forked after CUDA was first used", device);
+  if (device < 0 || device >= cuda_devices || device >= LN_MAX_DEVICES)
+    return ln_fail("there is no device cuda:%d: this machine has %d (they count from 0)", device, cuda_devices);
+  return LN_OK;
+}
+
+bool ln_cuda_is_available(void) { return usable(); }
+
+int ln_cuda_device_count(void) { return usable() ? cuda_devices : 0; }
+
+const char *ln_cuda_why_not(void) {
+  usable();
+  return why_not;
+}
+
+int ln_cuda_synchronize(int device) {
+  LN_TRY(ln_device_check(device));
+  return ln_kernel_status("synchronize", cuda.synchronize(device));
+}
+
+int ln_cuda_memory(int device, int64_t *allocated, int64_t *reserved, int64_t *peak) {
+  int64_t cached;
+  LN_TRY(ln_device_check(device));
+  LN_TRY(ln_block_counters(device, allocated, &cached, peak));
+  *reserved = *allocated + cached;
+  return LN_OK;
+}
+
+int ln_cuda_empty_cache(int device) {
+  LN_TRY(ln_device_check(device));
+  ln_block_trim(device);
+  return LN_OK;
+}
+
+int ln_cuda_name(int device, char *name, int capacity) {
+  LN_TRY(ln_device_check(device));
+  return ln_kernel_status("name", cuda.name(device, name, capacity));
+}
+
+/* -- What this build is -- */
+
+const char *ln_version(void) { return LN_VERSION; }
+
+const char *ln_build_info(void) {
+  static _Thread_local char text[256];
+  snprintf(text, sizeof text, "Lunette %s\nCPU kernels: %s\nthreads: %d\noneDNN: %s", LN_VERSION, ln_cpu_isa(), ln_get_num_threads(),
+#ifdef LN_HAVE_ONEDNN
+           "yes"
+#else
+           "no"
+#endif
+  );
+  return text;
+}
