@@ -27,6 +27,9 @@ int ln_kernel_status(const char *op, const char *failure);
 const char *ln_shape_text(const int64_t *shape, int ndim);
 const char *ln_dtype_name(int dtype);
 
+/* An array that grows by doubling; false when out of memory. */
+bool ln_grow(void *array, int *capacity, int want, size_t item);
+
 /* -- Memory (core/memory.c) -- */
 /* A cached block of at least `bytes`, 64-byte aligned, on `device`; freed with the same size. NULL when out of memory (text set). */
 void *ln_block_alloc(int device, size_t bytes);

@@ -46,7 +46,4 @@ static inline ln_thread *ln_me(void) {
   return __builtin_expect(t != NULL, 1) ? t : ln_thread_new();
 }
 
-/* An array that grows by doubling; false when out of memory. */
-bool ln_grow(void *array, int *capacity, int want, size_t item);
-
 #endif

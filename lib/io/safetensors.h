@@ -1,0 +1,27 @@
+/* safetensors.h - an opened file: its header taken apart and checked. Included by io/ only. */
+#ifndef LUNETTE_SAFETENSORS_H
+#define LUNETTE_SAFETENSORS_H
+
+#include "../internal.h"
+
+typedef struct ln_entry {
+  char *name;
+  int dtype, ndim;
+  int64_t shape[16], begin, end;
+} ln_entry;
+
+struct ln_safetensors {
+  char *map; /* the whole file */
+  size_t size;
+  int64_t data; /* where tensor bytes begin */
+  ln_entry *entries;
+  int n, capacity;
+  char **metadata; /* keys and values in turn */
+  int n_metadata, metadata_capacity;
+};
+
+/* Takes the JSON header apart; every name, number and range is checked before anything is sized by it. */
+int ln_header_parse(ln_safetensors *f, const char *path, const char *text, size_t size);
+const char *ln_safetensors_dtype_name(int dtype);
+
+#endif
