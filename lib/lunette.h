@@ -91,6 +91,12 @@ typedef struct ln_handle {
   uint64_t _gen;
 } ln_handle;
 
+/* A shape as Lua sees it. */
+typedef struct ln_size {
+  int32_t _n;
+  int64_t _v[16];
+} ln_size;
+
 /* The attributes of one operator call, a preallocated block. Slot k belongs to the k-th typed name of the operator's signature:
  * int, bool, dtype, enum: `i`; float: `d`; scalar: `d`, or `i` when bit k of `integer` is set; ints: offset and length in the pool,
  * packed as offset * 256 + length. Bit k of `present` says that the slot was given. */
@@ -152,6 +158,7 @@ bool ln_tensor_is_contiguous(const ln_tensor *t);
 bool ln_tensor_equal(const ln_tensor *a, const ln_tensor *b); /* same shape, dtype and values; cpu */
 uint32_t ln_tensor_version(const ln_tensor *t);
 uint64_t ln_tensor_storage_id(const ln_tensor *t);
+int64_t ln_tensor_storage_offset(const ln_tensor *t); /* of the first element, in elements */
 /* dst.data now looks at src's storage (`t.data = src`); dtype may change, history must be empty */
 int ln_tensor_set_data(ln_tensor *dst, ln_tensor *src);
 int ln_dtype_size(int dtype);

@@ -272,6 +272,8 @@ uint32_t ln_tensor_version(const ln_tensor *t) { return t->storage->version; }
 
 uint64_t ln_tensor_storage_id(const ln_tensor *t) { return (uint64_t)(uintptr_t)t->storage; }
 
+int64_t ln_tensor_storage_offset(const ln_tensor *t) { return (t->data - t->storage->data) / ln_itemsize(t); }
+
 int ln_tensor_set_data(ln_tensor *dst, ln_tensor *src) {
   if (dst->node || dst->base) return ln_fail("data: only a tensor without history can be given other data");
   if (dst->dtype != src->dtype && dst->accumulator && dst->grad) return ln_fail("data: the gradient is %s, the new data %s", ln_dtype_name(dst->dtype), ln_dtype_name(src->dtype));

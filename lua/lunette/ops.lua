@@ -6,6 +6,7 @@
 
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
+local is_size = require("lunette.size").is_size
 
 local C, ffi, T, live = base.C, base.ffi, base.T, base.registry.live
 local ffistring, istype, tonumber, type = ffi.string, ffi.istype, tonumber, type
@@ -94,7 +95,6 @@ local KINDS = { int = "int", float = "number", bool = "bool", dtype = "dtype", d
 local function parameter_text(param)
   local kind = param.kind == "enum" and "enum(" .. param.choices .. ")" or KINDS[param.kind]
   local default = param.default and "=" .. param.default or ""
-  if param.kind == "dtype" or param.kind == "device" then default = default:gsub("%d*$", "%0") end
   return param.name .. ":" .. kind .. (param.optional and "?" or "") .. default
 end
 
@@ -118,14 +118,7 @@ end
 --- The call in canonical form: every argument by place, of the type that the generated code takes.
 local function canonical(info, value)
   for i, param in ipairs(info.params) do
-    local kind, v = param.kind, value[i]
-    if kind == "ints" and type(v) ~= "number" and v ~= nil and not (type(v) == "table" and type(v[1]) == "number") then
-      local list = { n = #v }
-      for k = 1, #v do list[k] = v[k - 1] ~= nil and not rawequal(type(v), "table") and v[k - 1] or v[k] end
-      value[i] = list
-    elseif kind == "device" and v ~= nil then
-      value[i] = base.device_name(base.device_id(v))
-    end
+    if param.kind == "device" and value[i] ~= nil then value[i] = base.device_name(base.device_id(value[i])) end
   end
   return unpack(value, 1, #info.params)
 end
@@ -143,10 +136,10 @@ local function put_ints(attrs, slot, value)
     attrs.pool_used = at + 1
     return true
   end
-  local n = #value
+  local n, from = #value, is_size(value) and 0 or 1
   if at + n > 64 then return false end
   for i = 1, n do
-    local v = value[i]
+    local v = value[i - 1 + from]
     if type(v) ~= "number" or v % 1 ~= 0 then return false end
     attrs.pool[at + i - 1] = v
   end
@@ -240,7 +233,7 @@ code.dtype = attribute("dtype_id[VAR]", "at.slot[SLOT].i = dtype_id[VAR]")
 code.device = attribute("type(VAR) == 'string'", "at.slot[SLOT].i = device_id(VAR)")
 code.scalar = attribute("is_scalar(VAR)", "if put_scalar(at, SLOT, VAR) then integer = integer + 2 ^ SLOT end")
 code.enum = attribute("(NAMES)[VAR]", "at.slot[SLOT].i = (NAMES)[VAR]")
-code.ints = attribute("type(VAR) == 'number' and VAR % 1 == 0 or type(VAR) == 'table'", "if not put_ints(at, SLOT, VAR) then return slow(ALL) end")
+code.ints = attribute("type(VAR) == 'number' and VAR % 1 == 0 or type(VAR) == 'table' or is_size(VAR)", "if not put_ints(at, SLOT, VAR) then return slow(ALL) end")
 
 local function literal(param)
   local d = param.default
@@ -279,7 +272,7 @@ local function wrapper_text(info, inplace)
   return concat({
     "local info, slow, base, ops_tools, scratch = ...",
     "local istype, handle, pointer, wrap, fail, C, out = base.ffi.istype, base.handle, base.pointer, base.wrap, base.fail, base.C, base.out",
-    "local put_ints, put_scalar, is_scalar, tensor_list = ops_tools.put_ints, ops_tools.put_scalar, ops_tools.is_scalar, ops_tools.tensor_list",
+    "local put_ints, put_scalar, is_scalar, tensor_list, is_size = ops_tools.put_ints, ops_tools.put_scalar, ops_tools.is_scalar, ops_tools.tensor_list, ops_tools.is_size",
     "local dtype_id, device_id, at, inputs, type, select = base.dtype_id, base.device_id, scratch.at, scratch.inputs, type, select",
     concat(prelude, "\n"),
     "local self",
@@ -302,7 +295,7 @@ local function wrapper_text(info, inplace)
   }, "\n")
 end
 
-local tools = { put_ints = put_ints, put_scalar = put_scalar, is_scalar = is_scalar, tensor_list = tensor_list }
+local tools = { put_ints = put_ints, put_scalar = put_scalar, is_scalar = is_scalar, tensor_list = tensor_list, is_size = is_size }
 local scratch = { at = ffi.new("ln_attrs"), inputs = ffi.new("ln_tensor *[8]") }
 
 local function compile(info, inplace)

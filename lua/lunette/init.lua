@@ -1,0 +1,220 @@
+--- Lunette: a Lua-scripted deep learning environment. `local lt = require("lunette")`.
+--
+-- lt holds the tensor functions; lt.nn, lt.optim, lt.data are loaded when first named, so that a script that needs none of them starts in a
+-- few milliseconds.
+
+local base = require("lunette.ffi")
+local arguments = require("lunette.arguments")
+local ops = require("lunette.ops")
+local Size = require("lunette.size")
+local create = require("lunette.create")
+local autograd = require("lunette.autograd")
+require("lunette.tensor")
+local indexing = require("lunette.index")
+local printing = require("lunette.print")
+
+local C, ffi, T, fail, is_tensor = base.C, base.ffi, base.T, base.fail, base.is_tensor
+local type, tonumber, pairs, ipairs, select, unpack = type, tonumber, pairs, ipairs, select, unpack
+
+local lt = { None = arguments.None, Size = Size.Size, slice = indexing.slice, is_tensor = is_tensor, set_printoptions = printing.set_printoptions }
+lt.version = ffi.string(C.ln_version())
+
+for name, fn in pairs(create) do lt[name] = fn end
+for name, alias in pairs { float32 = "float32", float64 = "float64", float16 = "float16", bfloat16 = "bfloat16", int8 = "int8", int16 = "int16", int32 = "int32",
+                           int64 = "int64", uint8 = "uint8", bool = "bool", float = "float32", double = "float64", half = "float16", short = "int16",
+                           int = "int32", long = "int64" } do
+  lt[name] = alias
+end
+
+lt.autograd = setmetatable({ Function = autograd.Function, grad = autograd.grad, backward = autograd.backward, detect_anomaly = autograd.detect_anomaly }, {
+  __index = function(t, name)
+    local found = (name == "gradcheck" or name == "gradgradcheck") and require("lunette.gradcheck")[name]
+    if not found then fail("lt.autograd has no '" .. tostring(name) .. "'") end
+    t[name] = found
+    return found
+  end,
+})
+for _, name in ipairs { "no_grad", "enable_grad", "set_grad_enabled", "is_grad_enabled", "scope" } do lt[name] = autograd[name] end
+
+-- Random numbers -------------------------------------------------------------------------------------------------------------------------
+
+local Generator = {}
+Generator.__index = Generator
+local state = { seed = ffi.new("uint64_t[1]"), offset = ffi.new("uint64_t[1]") }
+
+local function check_seed(seed)
+  if type(seed) ~= "number" and not ffi.istype("uint64_t", seed) and not ffi.istype("int64_t", seed) then
+    fail("manual_seed: a number is expected, not " .. arguments.describe(seed))
+  end
+  return ffi.cast("uint64_t", ffi.cast("int64_t", seed))
+end
+
+--- Starts the generator at a seed. @return the generator
+function Generator:manual_seed(seed)
+  C.ln_generator_seed(self.pointer, check_seed(seed))
+  return self
+end
+
+--- The state, for set_state: an array of two uint64.
+function Generator:get_state()
+  C.ln_generator_get(self.pointer, state.seed, state.offset)
+  return { state.seed[0], state.offset[0] }
+end
+
+function Generator:set_state(saved)
+  if type(saved) ~= "table" or #saved ~= 2 then fail("set_state: what get_state gave is expected") end
+  C.ln_generator_set(self.pointer, saved[1], saved[2])
+  return self
+end
+
+local default_generator = setmetatable({ pointer = C.ln_generator_default() }, Generator)
+
+--- A generator of its own, to be handed to rand, randn, randint, randperm, DataLoader ... as {generator = g}.
+function lt.Generator()
+  local slot = ffi.new("ln_generator *[1]")
+  base.check(C.ln_generator_new(slot))
+  return setmetatable({ pointer = ffi.gc(slot[0], C.ln_generator_free) }, Generator)
+end
+
+lt.default_generator = default_generator
+function lt.manual_seed(seed) return default_generator:manual_seed(seed) end
+function lt.initial_seed() return tonumber(default_generator:get_state()[1]) end
+function lt.get_rng_state() return default_generator:get_state() end
+function lt.set_rng_state(saved) default_generator:set_state(saved) end
+
+-- Lists, maps, containers ----------------------------------------------------------------------------------------------------------------
+
+--- for i, x in lt.enumerate(v) do: over an array, a container, a tensor or a Size; i from 0.
+function lt.enumerate(v)
+  local i, n, from = -1, #v, type(v) == "table" and 1 or 0
+  return function()
+    i = i + 1
+    if i < n then return i, v[i + from] end
+  end
+end
+
+--- All values of an array that may hold nil and then carries n.
+function lt.unpack(list) return unpack(list, 1, list.n or #list) end
+
+--- A new table with the names of a and b; those of b win.
+function lt.merge(a, b)
+  local merged = {}
+  for k, v in pairs(a) do merged[k] = v end
+  for k, v in pairs(b) do merged[k] = v end
+  return merged
+end
+
+local function lazily(name, module, key)
+  lt[name] = function(...)
+    local fn = require(module)[key]
+    lt[name] = fn
+    return fn(...)
+  end
+end
+lazily("items", "lunette.nn.ordered", "items")
+lazily("keys", "lunette.nn.ordered", "keys")
+lazily("len", "lunette.nn.ordered", "len")
+lazily("isinstance", "lunette.nn.copy", "isinstance")
+lazily("deepcopy", "lunette.nn.copy", "deepcopy")
+lazily("save", "lunette.save", "save")
+lazily("load", "lunette.save", "load")
+
+-- Functions that are methods too ---------------------------------------------------------------------------------------------------------
+
+local METHODS = { "max", "min", "split", "chunk", "unbind", "tile", "equal", "allclose", "where", "dot", "mv", "t", "numel", "reshape", "permute", "scatter",
+                  "masked_fill", "is_floating_point" }
+for _, name in ipairs(METHODS) do lt[name] = T[name] end
+lt.where = ops.where
+lt.concat = ops.cat
+
+--- Grids of coordinates from vectors, in the order of the vectors ("ij"). @return an array of tensors
+function lt.meshgrid(...)
+  local list = type((...)) == "table" and (...) or { ... }
+  local shape, grids = {}, {}
+  for i, v in ipairs(list) do shape[i] = v:numel() end
+  for i, v in ipairs(list) do
+    local narrow = {}
+    for k = 1, #list do narrow[k] = k == i and shape[i] or 1 end
+    grids[i] = v:reshape(narrow):expand(shape)
+  end
+  return grids
+end
+
+--- The dtype that an operator gives for operands of two dtypes.
+function lt.promote_types(a, b)
+  for _, name in ipairs { a, b } do
+    if not base.dtype_id[name] then fail("promote_types: there is no dtype " .. arguments.describe(name)) end
+  end
+  return base.dtype_name[C.ln_promote_types(base.dtype_id[a], base.dtype_id[b])]
+end
+
+-- The process ----------------------------------------------------------------------------------------------------------------------------
+
+function lt.get_num_threads() return C.ln_get_num_threads() end
+function lt.set_num_threads(n)
+  if type(n) ~= "number" or n < 1 or n % 1 ~= 0 then fail("set_num_threads: a whole number from 1 is expected") end
+  C.ln_set_num_threads(n)
+end
+
+--- What this build computes with, as text.
+function lt.show_config() return ffi.string(C.ln_build_info()) end
+
+--- Sets how much may be allocated before a cycle of Lua's collector: lt.gc{floor = bytes}. Without arguments runs one cycle.
+function lt.gc(options)
+  if options == nil then return base.collect() end
+  if type(options) ~= "table" or type(options.floor) ~= "number" or options.floor < 0 then fail("gc: {floor = bytes} is expected") end
+  base.pace.floor, base.pace.limit = options.floor, options.floor
+end
+
+--- Bytes that tensors of this process hold and keep for reuse.
+function lt.memory_stats()
+  local m = C.ln_memory_counters()
+  return { live = tonumber(m.live), cached = tonumber(m.cached), peak = tonumber(m.peak), tensors = tonumber(m.tensors), nodes = tonumber(m.nodes) }
+end
+
+lt.cuda = {}
+local room = { a = ffi.new("int64_t[1]"), b = ffi.new("int64_t[1]"), c = ffi.new("int64_t[1]") }
+local function device_of(device) return device == nil and 0 or base.device_id(device) end
+local function memory(device)
+  base.check(C.ln_cuda_memory(device_of(device), room.a, room.b, room.c))
+  return tonumber(room.a[0]), tonumber(room.b[0]), tonumber(room.c[0])
+end
+function lt.cuda.is_available() return C.ln_cuda_is_available() end
+function lt.cuda.device_count() return C.ln_cuda_device_count() end
+--- Why is_available is false; "" when it is true.
+function lt.cuda.why_not() return ffi.string(C.ln_cuda_why_not()) end
+function lt.cuda.synchronize(device) base.check(C.ln_cuda_synchronize(device_of(device))) end
+function lt.cuda.memory_allocated(device) return (memory(device)) end
+function lt.cuda.memory_reserved(device) return (select(2, memory(device))) end
+function lt.cuda.max_memory_allocated(device) return (select(3, memory(device))) end
+function lt.cuda.empty_cache(device) base.check(C.ln_cuda_empty_cache(device_of(device))) end
+function lt.cuda.get_device_name(device)
+  local text = ffi.new("char[256]")
+  base.check(C.ln_cuda_name(device_of(device), text, 256))
+  return ffi.string(text)
+end
+
+-- Names: operators are looked up in their table, packages loaded when first named -----------------------------------------------------------
+
+local PACKAGES = { nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data" }
+
+setmetatable(lt, {
+  __index = function(_, name)
+    local value
+    if PACKAGES[name] then
+      value = require(PACKAGES[name])
+    elseif type(name) == "string" and ops.info[name] then
+      value = ops[name]
+    else
+      local names = {}
+      for key in pairs(lt) do names[#names + 1] = key end
+      for key in pairs(ops.info) do names[#names + 1] = key end
+      for key in pairs(PACKAGES) do names[#names + 1] = key end
+      fail(("lt has no '%s'%s"):format(tostring(name), arguments.hint(name, names)))
+    end
+    lt[name] = value
+    return value
+  end,
+})
+
+return lt

@@ -1,0 +1,367 @@
+--- Tensors as Lua sees them: fields, conversions to Lua values, overloads, casts. Operators proper come from the table (ops.lua), printing and
+-- indexing have files of their own.
+
+local base = require("lunette.ffi")
+local ops = require("lunette.ops")
+local arguments = require("lunette.arguments")
+local Size = require("lunette.size")
+local create = require("lunette.create")
+
+local C, ffi, T, fields, fail, check, pointer, is_tensor = base.C, base.ffi, base.T, base.fields, base.fail, base.check, base.pointer, base.is_tensor
+local tonumber, type, select, ipairs = tonumber, type, select, ipairs
+local FLOATS = 3 -- dtypes up to bfloat16 are floating
+
+-- Fields ---------------------------------------------------------------------------------------------------------------------------------
+
+function fields.shape(t)
+  local p = pointer(t)
+  return Size.of(p.ndim, p.shape)
+end
+
+function fields.dtype(t) return base.dtype_name[pointer(t).dtype] end
+function fields.device(t) return base.device_name(pointer(t).device) end
+function fields.is_cuda(t) return pointer(t).device >= 0 end
+function fields.id(t) return tonumber(pointer(t).id) end
+function fields.ndim(t) return pointer(t).ndim end
+function fields.is_parameter(t) return ffi.cast("int", pointer(t).flags) % 8 >= 4 end
+fields["T"] = function(t) return T.t(t) end
+
+base.hooks.length = function(t)
+  local p = pointer(t)
+  if p.ndim == 0 then fail("a 0-dim tensor has no length") end
+  return tonumber(p.shape[0])
+end
+
+-- Geometry -------------------------------------------------------------------------------------------------------------------------------
+
+local function wrap_dim(name, dim, n)
+  if type(dim) ~= "number" or dim % 1 ~= 0 then fail(("%s: a dim must be a whole number, not %s"):format(name, arguments.describe(dim))) end
+  if dim < -n or dim >= n then fail(("%s: dim %d is out of range for a tensor of %d dimensions (dims start at 0)"):format(name, dim, n)) end
+  return dim < 0 and dim + n or dim
+end
+
+--- The shape, or the size of one dimension.
+function T.size(t, dim)
+  local p = pointer(t)
+  if dim == nil then return Size.of(p.ndim, p.shape) end
+  return tonumber(p.shape[wrap_dim("size", dim, p.ndim)])
+end
+
+function T.stride(t, dim)
+  local p = pointer(t)
+  if dim == nil then return Size.of(p.ndim, p.stride) end
+  return tonumber(p.stride[wrap_dim("stride", dim, p.ndim)])
+end
+
+function T.dim(t) return pointer(t).ndim end
+function T.numel(t) return tonumber(pointer(t).numel) end
+T.nelement = T.numel
+function T.element_size(t) return C.ln_dtype_size(pointer(t).dtype) end
+function T.is_contiguous(t) return C.ln_tensor_is_contiguous(pointer(t)) end
+function T.is_floating_point(t) return pointer(t).dtype <= FLOATS end
+function T.is_tensor() return true end
+function T.data_ptr(t) return ffi.cast("void *", pointer(t).data) end
+function T.storage_offset(t) return tonumber(C.ln_tensor_storage_offset(pointer(t))) end
+
+--- Numbers, an array or a Size as one value for an ints attribute.
+local function sizes(name, ...)
+  local first = ...
+  if select("#", ...) == 1 and (type(first) == "table" or Size.is_size(first)) then return first end
+  local list = { ... }
+  for i = 1, select("#", ...) do
+    if type(list[i]) ~= "number" then fail(("%s: size %d must be a number, not %s"):format(name, i - 1, arguments.describe(list[i]))) end
+  end
+  return list
+end
+
+local function takes_sizes(name, op, parameter)
+  T[name] = function(t, ...)
+    local first = ...
+    if select("#", ...) == 1 and type(first) == "table" and first[parameter] ~= nil then return op(t, first) end
+    return op(t, sizes(name, ...))
+  end
+end
+takes_sizes("reshape", ops.reshape, "shape")
+takes_sizes("permute", ops.permute, "dims")
+takes_sizes("expand", ops.expand, "shape")
+
+--- The same elements in another shape; or, given a dtype of the same width, reinterpreted bits are not offered.
+takes_sizes("view", ops.view, "shape")
+
+function T.view_as(t, other) return ops.view(t, other.shape) end
+function T.reshape_as(t, other) return ops.reshape(t, other.shape) end
+function T.expand_as(t, other) return ops.expand(t, other.shape) end
+
+--- A matrix with rows and columns exchanged; vectors and numbers stay.
+function T.t(t)
+  local n = pointer(t).ndim
+  if n > 2 then fail("t: a tensor of at most 2 dimensions is expected, got " .. n) end
+  return n == 2 and ops.transpose(t, 0, 1) or t
+end
+
+function T.contiguous(t)
+  if C.ln_tensor_is_contiguous(pointer(t)) then return t end
+  return ops.contiguous(t)
+end
+
+--- Pieces of `size` along dim, the last may be smaller; or pieces of the sizes in an array.
+function T.split(t, size, dim)
+  dim = wrap_dim("split", dim or 0, pointer(t).ndim)
+  local total, pieces, at = T.size(t, dim), {}, 0
+  if type(size) == "number" then
+    if size < 1 and total > 0 then fail("split: the size must be at least 1, got " .. size) end
+    repeat
+      pieces[#pieces + 1] = ops.narrow(t, dim, at, math.min(size, total - at))
+      at = at + size
+    until at >= total
+    return pieces
+  end
+  for i, n in ipairs(size) do
+    if at + n > total then fail(("split: the sizes exceed dimension %d with size %d at place %d"):format(dim, total, i)) end
+    pieces[i] = ops.narrow(t, dim, at, n)
+    at = at + n
+  end
+  if at ~= total then fail(("split: the sizes add up to %d, dimension %d has %d"):format(at, dim, total)) end
+  return pieces
+end
+
+--- At most n pieces of equal size along dim, the last may be smaller.
+function T.chunk(t, n, dim)
+  if type(n) ~= "number" or n < 1 then fail("chunk: the number of pieces must be at least 1") end
+  dim = wrap_dim("chunk", dim or 0, pointer(t).ndim)
+  return T.split(t, math.max(1, math.ceil(T.size(t, dim) / n)), dim)
+end
+
+--- An array of the slices along dim.
+function T.unbind(t, dim)
+  dim = wrap_dim("unbind", dim or 0, pointer(t).ndim)
+  local slices = {}
+  for i = 0, T.size(t, dim) - 1 do slices[i + 1] = ops.select(t, dim, i) end
+  return slices
+end
+
+--- The tensor laid side by side, reps[d] times along dimension d; there may be more reps than dimensions.
+T["repeat"] = function(t, ...)
+  local reps = sizes("repeat", ...)
+  local n, have = #reps, pointer(t).ndim
+  if n < have then fail(("repeat: %d repetitions for %d dimensions"):format(n, have)) end
+  local from = Size.is_size(reps) and 0 or 1
+  local apart, wide, final = {}, {}, {}
+  for i = 1, n do
+    local size = i > n - have and T.size(t, i - 1 - (n - have)) or 1
+    local rep = reps[i - 1 + from]
+    apart[2 * i - 1], apart[2 * i] = 1, size
+    wide[2 * i - 1], wide[2 * i] = rep, size
+    final[i] = rep * size
+  end
+  return ops.reshape(ops.expand(ops.reshape(t, apart), wide), final)
+end
+
+--- As repeat; fewer reps than dimensions count for the last ones.
+function T.tile(t, ...)
+  local reps, have = sizes("tile", ...), pointer(t).ndim
+  local full = {}
+  local from = Size.is_size(reps) and 0 or 1
+  for i = 1, math.max(have, #reps) do
+    local k = i - (math.max(have, #reps) - #reps)
+    full[i] = k >= 1 and reps[k - 1 + from] or 1
+  end
+  return T["repeat"](t, full)
+end
+
+function T.as_strided(t, size, stride, storage_offset)
+  return ops.as_strided(t, size, stride, storage_offset and storage_offset - T.storage_offset(t))
+end
+
+-- To Lua ---------------------------------------------------------------------------------------------------------------------------------
+
+local number, integer = ffi.new("double[1]"), ffi.new("int64_t[1]")
+local EXACT = 9007199254740992
+
+local function whole(v)
+  local n = tonumber(v)
+  if n < EXACT and n > -EXACT then return n end
+  return ffi.cast("int64_t", v) + 0LL
+end
+
+--- The one element: a number, a boolean for bool, an int64_t where a Lua number would not be exact.
+function T.item(t)
+  local p = pointer(t)
+  check(C.ln_tensor_item(p, number, integer))
+  if p.dtype <= FLOATS then return number[0] end
+  if p.dtype == 9 then return integer[0] ~= 0 end
+  return whole(integer[0])
+end
+
+--- All elements as (nested) Lua arrays; of a 0-dim tensor the element.
+function T.tolist(t)
+  local p = pointer(t)
+  if p.ndim == 0 then return T.item(t) end
+  local n = tonumber(p.numel)
+  local floating = p.dtype <= FLOATS
+  local values = floating and ffi.new("double[?]", n + 1) or ffi.new("int64_t[?]", n + 1)
+  check(C.ln_tensor_read(p, floating and values or nil, not floating and values or nil))
+  local at, is_bool = 0, p.dtype == 9
+  local function build(dim)
+    local list = {}
+    for i = 1, tonumber(p.shape[dim]) do
+      if dim + 1 < p.ndim then
+        list[i] = build(dim + 1)
+      else
+        local v = values[at]
+        if floating then list[i] = v elseif is_bool then list[i] = v ~= 0 else list[i] = whole(v) end
+        at = at + 1
+      end
+    end
+    return list
+  end
+  return build(0)
+end
+
+-- Dtypes and devices -----------------------------------------------------------------------------------------------------------------------
+
+local parse_to = arguments.signature("to", "device:device?, dtype:dtype?, non_blocking:bool=false, copy:bool=false")
+
+local function to(t, device, dtype, copy)
+  local p = pointer(t)
+  local d = device and base.device_id(device) or p.device
+  local id = dtype and base.dtype_id[dtype] or p.dtype
+  if d == p.device and id == p.dtype and not copy then return t end
+  return ops.to(t, dtype, base.device_name(d), copy)
+end
+
+--- to(dtype), to(device[, dtype]), to(other), to{dtype =, device =, copy =}: itself when nothing changes.
+function T.to(t, first, second, ...)
+  if is_tensor(first) then return to(t, first.device, first.dtype, false) end
+  if base.dtype_id[first] then
+    if type(second) == "table" then return to(t, nil, first, second.copy) end
+    if second ~= nil and type(second) ~= "boolean" then return to(t, second, first, false) end
+    return to(t, nil, first, false)
+  end
+  if first == nil and type(second) == "string" and not base.dtype_id[second] then return to(t, second, nil, false) end
+  local device, dtype, _, copy = parse_to(first, second, ...)
+  return to(t, device, dtype, copy)
+end
+
+for method, dtype in pairs { float = "float32", double = "float64", half = "float16", bfloat16 = "bfloat16", char = "int8", short = "int16", int = "int32",
+                             long = "int64", byte = "uint8", bool = "bool" } do
+  T[method] = function(t) return to(t, nil, dtype, false) end
+end
+
+--- The dtype's name; or the tensor in another dtype.
+function T.type(t, dtype)
+  if dtype == nil then return base.dtype_name[pointer(t).dtype] end
+  if not base.dtype_id[dtype] then fail("type: there is no dtype " .. arguments.describe(dtype)) end
+  return to(t, nil, dtype, false)
+end
+
+function T.type_as(t, other) return to(t, other.device, other.dtype, false) end
+function T.cpu(t) return to(t, "cpu", nil, false) end
+function T.cuda(t, device) return to(t, device or "cuda", nil, false) end
+
+-- New tensors of the same kind -----------------------------------------------------------------------------------------------------------
+
+for _, name in ipairs { "zeros", "ones", "empty" } do
+  T["new_" .. name] = function(t, ...)
+    local values = { ... }
+    local options = { dtype = t.dtype, device = t.device }
+    local n = select("#", ...)
+    if type(values[n]) == "table" and #values[n] == 0 and next(values[n]) then
+      for k, v in pairs(values[n]) do options[k] = v end
+      n = n - 1
+    end
+    values[n + 1] = options
+    return create[name](unpack(values, 1, n + 1))
+  end
+end
+
+function T.new_full(t, size, value) return create.full(size, value, { dtype = t.dtype, device = t.device }) end
+
+function T.new_tensor(t, data) return create.tensor(data, { dtype = t.dtype, device = t.device }) end
+
+-- Overloads ------------------------------------------------------------------------------------------------------------------------------
+
+local function extreme(name, all, along, pairwise)
+  T[name] = function(t, dim, keepdim)
+    if dim == nil then return all(t) end
+    if is_tensor(dim) then return pairwise(t, dim) end
+    if type(dim) == "table" then dim, keepdim = dim.dim, dim.keepdim end
+    return along(t, dim, keepdim)
+  end
+  ops[name] = T[name]
+end
+extreme("max", ops.amax, ops.max_dim, ops.maximum)
+extreme("min", ops.amin, ops.min_dim, ops.minimum)
+
+function T.zero_(t) return ops.fill_(t, 0) end
+
+--- random_(), random_(to), random_(from, to): whole numbers; `to` is not among them.
+function T.random_(t, from, to_)
+  if to_ == nil and from ~= nil then from, to_ = 0, from end
+  return ops.random_(t, from, to_)
+end
+
+local function with_value(name, tensor_form, number_form)
+  T[name] = function(t, dim, index, src)
+    if is_tensor(src) then return tensor_form(t, dim, index, src) end
+    return number_form(t, dim, index, src)
+  end
+end
+with_value("scatter", ops.scatter, ops.scatter_value)
+with_value("scatter_", ops.scatter_, ops.scatter_value_)
+
+function T.masked_fill(t, mask, value)
+  if is_tensor(value) then value = value:item() end
+  return ops.masked_fill(t, mask, value)
+end
+
+function T.masked_fill_(t, mask, value)
+  if is_tensor(value) then value = value:item() end
+  return ops.masked_fill_(t, mask, value)
+end
+
+--- where(condition, other): this tensor where condition is true.
+function T.where(t, condition, other) return ops.where(condition, t, other) end
+
+function T.copy_(t, src, non_blocking)
+  if not is_tensor(src) then fail("copy_: a tensor is expected, not " .. arguments.describe(src)) end
+  if non_blocking ~= nil and type(non_blocking) ~= "boolean" and type(non_blocking) ~= "table" then fail("copy_: non_blocking must be a boolean") end
+  return ops.copy_(t, src)
+end
+
+T.true_divide, T.multiply, T.subtract, T.negative, T.absolute = ops.div, ops.mul, ops.sub, ops.neg, ops.abs
+function T.rsub(t, other) return ops.sub(other, t) end
+function T.dot(a, b)
+  if a:dim() ~= 1 or b:dim() ~= 1 then fail(("dot: two vectors are expected, got shapes %s and %s"):format(tostring(a.shape), tostring(b.shape))) end
+  return ops.matmul(a, b)
+end
+T.mv = ops.matmul
+
+--- Are shape, dtype and all elements the same?
+function T.equal(a, b)
+  if not is_tensor(b) then fail("equal: a tensor is expected, not " .. arguments.describe(b)) end
+  return C.ln_tensor_equal(pointer(a:cpu()), pointer(b:cpu()))
+end
+
+local parse_close = arguments.signature("allclose", "self:tensor, other:tensor, rtol:number=1e-5, atol:number=1e-8, equal_nan:bool=false")
+
+--- Is |a - b| <= atol + rtol |b| everywhere? Infinities must be equal.
+function T.allclose(...)
+  local a, b, rtol, atol, equal_nan = parse_close(...)
+  local x, y = a:detach():to("float64"), b:detach():to("float64")
+  local close = ops.logical_or(ops.eq(x, y), ops.logical_and(ops.isfinite(y), ops.le(ops.abs(x - y), ops.abs(y) * rtol + atol)))
+  if equal_nan then close = ops.logical_or(close, ops.logical_and(ops.isnan(x), ops.isnan(y))) end
+  return ops.all(close):item()
+end
+
+-- Methods that are called with a dot, and the other way round, find something that is no tensor in their first place.
+for name, method in pairs(T) do
+  if type(method) == "function" then
+    T[name] = function(t, ...)
+      if not is_tensor(t) then fail(("%s is a method of tensors: x:%s(...)"):format(name, name)) end
+      return method(t, ...)
+    end
+  end
+end
+
+return T
