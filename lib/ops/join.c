@@ -33,7 +33,7 @@ static int joined(ln_call *c, int64_t dim, int *wrapped, int64_t *shape, int *nd
 
 int cat_forward(ln_call *c) {
   int64_t shape[16], at = 0;
-  int dim, ndim, dtype;
+  int dim = 0, ndim = 0, dtype = 0;
   if (c->target) return ln_fail("cat: there is no in-place form");
   LN_TRY(joined(c, ln_int(c->attrs, 0), &dim, shape, &ndim, &dtype));
   LN_TRY(ln_call_out(c, 0, shape, ndim, dtype));

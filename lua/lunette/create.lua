@@ -136,7 +136,7 @@ function create.arange(...)
     options = check_options("arange", values[values.n])
     values.n = values.n - 1
   end
-  local start, stop, step = values[1], values[2], values[3]
+  local start, stop, step = values[1], values[2], values.n > 2 and values[3] or nil
   if values.n == 1 then start, stop = 0, values[1] end
   for i = 1, values.n do
     if type(values[i]) ~= "number" then fail(("arange: argument %d must be a number, not %s"):format(i, arguments.describe(values[i]))) end

@@ -9,7 +9,7 @@ local arguments = require("lunette.arguments")
 local create = require("lunette.create")
 
 local fail, is_tensor, pointer = base.fail, base.is_tensor, base.pointer
-local type, tonumber, ipairs = type, tonumber, ipairs
+local type, tonumber, ipairs, rawequal = type, tonumber, ipairs, rawequal
 local None = arguments.None
 
 local indexing = {}
@@ -67,7 +67,7 @@ local function check_part(part)
     if part % 1 ~= 0 then fail("an index must be a whole number, got " .. part) end
     return part
   end
-  if part == "..." or part == None or getmetatable(part) == Slice then return part end
+  if rawequal(part, "...") or rawequal(part, None) or getmetatable(part) == Slice then return part end
   if is_tensor(part) then return part end
   if kind == "string" then
     local words = parse(part)
@@ -92,7 +92,7 @@ end
 -- Applying parts ---------------------------------------------------------------------------------------------------------------------------
 
 local function consumed(part)
-  if part == "..." or part == None then return 0 end
+  if rawequal(part, "...") or rawequal(part, None) then return 0 end
   if is_tensor(part) and pointer(part).dtype == 9 then return pointer(part).ndim end
   return 1
 end
@@ -114,7 +114,7 @@ local function apply_views(t, parts)
   local need, ellipsis = 0, false
   for _, part in ipairs(parts) do
     need = need + consumed(part)
-    if part == "..." then
+    if rawequal(part, "...") then
       if ellipsis then fail("an index can have one ... only") end
       ellipsis = true
     end
@@ -125,10 +125,10 @@ local function apply_views(t, parts)
   for _, part in ipairs(parts) do
     if type(part) == "number" then
       t = ops.select(t, dim, part)
-    elseif part == None then
+    elseif rawequal(part, None) then
       t = ops.unsqueeze(t, dim)
       dim = dim + 1
-    elseif part == "..." then
+    elseif rawequal(part, "...") then
       dim = dim + ndim - need
     elseif getmetatable(part) == Slice then
       if part.start or part.stop or part.step then t = ops.slice(t, dim, part.start, part.stop, part.step) end

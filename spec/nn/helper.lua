@@ -1,5 +1,6 @@
 --- What the specs of layers share: the numbers of spec/fixtures/nn.py, made again, and comparison with its results.
 
+local assert = require("luassert")
 local lt = require("lunette")
 
 local helper = {}
