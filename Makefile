@@ -1,0 +1,43 @@
+# Short wrappers over cmake and busted. `make` alone lists them.
+BUILD ?= build
+JOBS ?= $(shell nproc)
+CMAKE_FLAGS ?=
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+PACKAGES := luajit libluajit-5.1-dev gcc cmake ninja-build pkg-config libopenblas-openmp-dev libdnnl-dev zlib1g-dev lua-busted
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test bench lint docs clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+deps: ## installs what is missing, by Debian's package names
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing $$missing"; \
+	  $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+build: deps ## the library and its CPU kernels
+	@cmake -S . -B $(BUILD) -G Ninja $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+	@cmake --build $(BUILD) -j $(JOBS)
+
+demo: build ## trains a network on handwritten digits and looks at a few
+	@lua/lunette/bin/lunette examples/digits.lua
+
+test: build ## every spec
+	@busted $(BUSTED_FLAGS)
+
+bench: build ## Lunette beside PyTorch, where that is installed
+	@lua/lunette/bin/lunette bench/run.lua
+
+lint: ## luacheck and clang-format, changing nothing
+	luacheck -q lua spec examples bench
+	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+
+docs: build ## the reference of all operators, into build/docs
+	@lua/lunette/bin/lunette docs/build.lua $(BUILD)/docs
+
+clean: ## removes what was built
+	rm -rf $(BUILD)

@@ -1,0 +1,306 @@
+/* pool.c - maximum and mean over windows of 1 to 3 dimensions and their gradients, for one compute type and instruction set.
+ *
+ * A window is folded for a block of channels at once: channels-last memory vectorises over them, in other layouts a few channels share the
+ * arithmetic of places. Gradients are scattered image by image and channel block by channel block, so that threads never meet. */
+#include "dense.h"
+
+#include <math.h>
+
+#define BLOCK 256       /* channels at a time when they are neighbours */
+#define BLOCK_STRIDED 8 /* else: few, whose lines stay in the first cache together */
+
+#if LN_IS(LN_TYPE) == LN_IS_f32
+typedef int32_t place_t; /* as wide as ln_t, so that choosing a value and its place is one vector step */
+#define PLACES INT32_MAX
+#else
+typedef int64_t place_t;
+#define PLACES INT64_MAX
+#endif
+
+/* The geometry with three spatial dims, the missing ones in front and of size 1. */
+typedef struct plan {
+  const ln_pool *p;
+  int64_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
+  int64_t xs[5], ys[5];
+  int64_t plane, block, blocks, lines;
+} plan;
+
+static plan plan_of(const ln_pool *p) {
+  plan q = {.p = p};
+  int lead = 3 - p->spatial;
+  for (int k = 0; k < 2; k++) q.xs[k] = p->x_stride[k], q.ys[k] = p->y_stride[k];
+  for (int d = 0; d < 3; d++) {
+    bool real = d >= lead;
+    int from = real ? d - lead : 0;
+    q.in[d] = real ? p->in[from] : 1;
+    q.out[d] = real ? p->out[from] : 1;
+    q.kernel[d] = real ? p->kernel[from] : 1;
+    q.stride[d] = real ? p->stride[from] : 1;
+    q.padding[d] = real ? p->padding[from] : 0;
+    q.dilation[d] = real && p->dilation[from] ? p->dilation[from] : 1;
+    q.xs[2 + d] = real ? p->x_stride[2 + from] : 0;
+    q.ys[2 + d] = real ? p->y_stride[2 + from] : 0;
+  }
+  q.plane = q.in[0] * q.in[1] * q.in[2];
+  q.block = q.xs[1] == 1 && q.ys[1] == 1 ? BLOCK : BLOCK_STRIDED;
+  q.blocks = (p->c + q.block - 1) / q.block;
+  q.lines = q.out[0] * q.out[1];
+  return q;
+}
+
+/* -- Windows -- */
+
+/* The taps of one output place that lie inside the input: low, low + dilation, ... below high in each dim. */
+typedef struct window {
+  int64_t low[3], high[3], padded; /* padded: elements with the padding's, for the mean */
+} window;
+
+static void window_dim(const plan *q, window *w, int d, int64_t o) {
+  int64_t low = o * q->stride[d] - q->padding[d], step = q->dilation[d];
+  int64_t high = low + (q->kernel[d] - 1) * step + 1, limit = q->in[d] + q->padding[d];
+  w->padded *= (high < limit ? high : limit) - low;
+  w->high[d] = high < q->in[d] ? high : q->in[d];
+  w->low[d] = low < 0 ? low + (-low + step - 1) / step * step : low;
+}
+
+static window window_of(const plan *q, int64_t line, int64_t ow) {
+  window w = {.padded = 1};
+  window_dim(q, &w, 0, line / q->out[1]);
+  window_dim(q, &w, 1, line % q->out[1]);
+  window_dim(q, &w, 2, ow);
+  return w;
+}
+
+static bool is_empty(const window *w) { return w->low[0] >= w->high[0] || w->low[1] >= w->high[1] || w->low[2] >= w->high[2]; }
+
+#define EACH_TAP(q, w, d, h, v)                                                    \
+  for (int64_t d = (w)->low[0]; d < (w)->high[0]; d += (q)->dilation[0])          \
+    for (int64_t h = (w)->low[1]; h < (w)->high[1]; h += (q)->dilation[1])        \
+      for (int64_t v = (w)->low[2]; v < (w)->high[2]; v += (q)->dilation[2])
+
+static int64_t x_offset(const plan *q, int64_t d, int64_t h, int64_t v) { return d * q->xs[2] + h * q->xs[3] + v * q->xs[4]; }
+
+static int64_t y_offset(const plan *q, int64_t line, int64_t ow) {
+  return line / q->out[1] * q->ys[2] + line % q->out[1] * q->ys[3] + ow * q->ys[4];
+}
+
+static double divisor_of(const plan *q, const window *w) {
+  if (q->p->divisor) return (double)q->p->divisor;
+  if (q->p->count_include_pad) return (double)w->padded;
+  return (double)((w->high[0] - w->low[0]) * (w->high[1] - w->low[1]) * (w->high[2] - w->low[2]));
+}
+
+/* What one thread does at a time: a channel block of one image, of which forward takes one line. */
+typedef struct task {
+  int64_t x, y, channels, line;
+} task;
+
+static task task_of(const plan *q, int64_t i, int64_t lines) {
+  int64_t line = i % lines, rest = i / lines, block = rest % q->blocks, image = rest / q->blocks, c = block * q->block;
+  int64_t left = q->p->c - c;
+  return (task){image * q->xs[0] + c * q->xs[1], image * q->ys[0] + c * q->ys[1], left < q->block ? left : q->block, line};
+}
+
+static int threads_for(const plan *q) {
+  int64_t taps = q->kernel[0] * q->kernel[1] * q->kernel[2];
+  return ln_cpu_threads(q->p->n * q->p->c * q->lines * q->out[2] * taps, LN_GRAIN_CHEAP);
+}
+
+/* -- Maximum -- */
+
+static inline __attribute__((always_inline)) void max_tap(ln_t *restrict best, place_t *restrict where, const ln_t *restrict x, place_t place, int64_t n, int64_t stride) {
+  for (int64_t i = 0; i < n; i++) {
+    ln_t v = x[i * stride];
+    bool better = (v > best[i]) | (v != v);
+    best[i] = better ? v : best[i];
+    where[i] = better ? place : where[i];
+  }
+}
+
+static void max_window(const plan *q, const window *w, const ln_t *x, int64_t n, ln_t *best, place_t *where) {
+  place_t first = (place_t)((w->low[0] * q->in[1] + w->low[1]) * q->in[2] + w->low[2]);
+  for (int64_t i = 0; i < n; i++) best[i] = (ln_t)-INFINITY, where[i] = first;
+  EACH_TAP(q, w, d, h, v) {
+    const ln_t *tap = x + x_offset(q, d, h, v);
+    place_t place = (place_t)((d * q->in[1] + h) * q->in[2] + v);
+    if (q->xs[1] == 1)
+      max_tap(best, where, tap, place, n, 1);
+    else
+      max_tap(best, where, tap, place, n, q->xs[1]);
+  }
+}
+
+static void max_line(const plan *q, const task *t) {
+  ln_t LN_ALIGN best[BLOCK];
+  place_t LN_ALIGN where[BLOCK];
+  const ln_t *x = (const ln_t *)q->p->x + t->x;
+  for (int64_t ow = 0; ow < q->out[2]; ow++) {
+    window w = window_of(q, t->line, ow);
+    int64_t at = t->y + y_offset(q, t->line, ow), stride = q->ys[1];
+    ln_t *y = (ln_t *)q->p->y + at;
+    int64_t *indices = q->p->indices + at;
+    max_window(q, &w, x, t->channels, best, where);
+    if (stride == 1) {
+      for (int64_t i = 0; i < t->channels; i++) y[i] = best[i], indices[i] = where[i];
+    } else {
+      for (int64_t i = 0; i < t->channels; i++) y[i * stride] = best[i], indices[i * stride] = where[i];
+    }
+  }
+}
+
+static const char *max_forward(const ln_pool *p) {
+  plan q = plan_of(p);
+  if (q.plane > PLACES) return "the plane is too large";
+  int64_t tasks = p->n * q.blocks * q.lines;
+#pragma omp parallel for num_threads(threads_for(&q)) schedule(static)
+  for (int64_t i = 0; i < tasks; i++) {
+    task t = task_of(&q, i, q.lines);
+    max_line(&q, &t);
+  }
+  return NULL;
+}
+
+/* Offset of a flat place of the plane. */
+static int64_t place_offset(const plan *q, int64_t place) {
+  int64_t v = place % q->in[2], rest = place / q->in[2];
+  return x_offset(q, rest / q->in[1], rest % q->in[1], v);
+}
+
+/* false when an index lies outside the plane */
+static bool max_scatter(const plan *q, const task *t) {
+  const ln_t *dy = (const ln_t *)q->p->x + t->y;
+  const int64_t *indices = q->p->indices + t->y;
+  ln_t *dx = (ln_t *)q->p->y + t->x;
+  bool flat = q->xs[3] == q->in[2] * q->xs[4] && (q->in[0] == 1 || q->xs[2] == q->in[1] * q->xs[3]), good = true;
+  for (int64_t line = 0; line < q->lines; line++)
+    for (int64_t ow = 0; ow < q->out[2]; ow++) {
+      int64_t at = y_offset(q, line, ow);
+      for (int64_t i = 0; i < t->channels; i++) {
+        int64_t place = indices[at + i * q->ys[1]];
+        if ((uint64_t)place >= (uint64_t)q->plane) {
+          good = false;
+          continue;
+        }
+        dx[(flat ? place * q->xs[4] : place_offset(q, place)) + i * q->xs[1]] += dy[at + i * q->ys[1]];
+      }
+    }
+  return good;
+}
+
+static void clear(const plan *q, ln_t *dx) {
+  int64_t n = q->p->n * q->p->c * q->plane;
+#pragma omp parallel for num_threads(ln_cpu_threads(n, LN_GRAIN_CHEAP)) schedule(static)
+  for (int64_t i = 0; i < n; i += DENSE_CHUNK) memset(dx + i, 0, (size_t)(n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK) * sizeof *dx);
+}
+
+static const char *max_backward(const ln_pool *p) {
+  plan q = plan_of(p);
+  int64_t tasks = p->n * q.blocks;
+  bool good = true;
+  clear(&q, (ln_t *)p->y);
+#pragma omp parallel for num_threads(threads_for(&q)) schedule(static) reduction(&& : good)
+  for (int64_t i = 0; i < tasks; i++) {
+    task t = task_of(&q, i, 1);
+    good = max_scatter(&q, &t) && good;
+  }
+  return good ? NULL : "an index lies outside the input plane";
+}
+
+/* -- Mean -- */
+
+static inline __attribute__((always_inline)) void add_tap(ln_t *restrict sum, const ln_t *restrict x, int64_t n, int64_t to, int64_t from) {
+  for (int64_t i = 0; i < n; i++) sum[i * to] += x[i * from];
+}
+
+static void mean_line(const plan *q, const task *t) {
+  ln_t LN_ALIGN sum[BLOCK];
+  const ln_t *x = (const ln_t *)q->p->x + t->x;
+  for (int64_t ow = 0; ow < q->out[2]; ow++) {
+    window w = window_of(q, t->line, ow);
+    ln_t *y = (ln_t *)q->p->y + t->y + y_offset(q, t->line, ow);
+    memset(sum, 0, (size_t)t->channels * sizeof *sum);
+    EACH_TAP(q, &w, d, h, v) {
+      const ln_t *tap = x + x_offset(q, d, h, v);
+      if (q->xs[1] == 1)
+        add_tap(sum, tap, t->channels, 1, 1);
+      else
+        add_tap(sum, tap, t->channels, 1, q->xs[1]);
+    }
+    ln_t divisor = is_empty(&w) ? 1 : (ln_t)divisor_of(q, &w);
+    for (int64_t i = 0; i < t->channels; i++) y[i * q->ys[1]] = sum[i] / divisor;
+  }
+}
+
+static const char *mean_forward(const ln_pool *p) {
+  plan q = plan_of(p);
+  int64_t tasks = p->n * q.blocks * q.lines;
+#pragma omp parallel for num_threads(threads_for(&q)) schedule(static)
+  for (int64_t i = 0; i < tasks; i++) {
+    task t = task_of(&q, i, q.lines);
+    mean_line(&q, &t);
+  }
+  return NULL;
+}
+
+static void mean_scatter(const plan *q, const task *t) {
+  ln_t LN_ALIGN share[BLOCK];
+  const ln_t *dy = (const ln_t *)q->p->x + t->y;
+  ln_t *dx = (ln_t *)q->p->y + t->x;
+  for (int64_t line = 0; line < q->lines; line++)
+    for (int64_t ow = 0; ow < q->out[2]; ow++) {
+      window w = window_of(q, line, ow);
+      if (is_empty(&w)) continue;
+      const ln_t *g = dy + y_offset(q, line, ow);
+      ln_t divisor = (ln_t)divisor_of(q, &w);
+      for (int64_t i = 0; i < t->channels; i++) share[i] = g[i * q->ys[1]] / divisor;
+      EACH_TAP(q, &w, d, h, v) {
+        ln_t *tap = dx + x_offset(q, d, h, v);
+        if (q->xs[1] == 1)
+          add_tap(tap, share, t->channels, 1, 1);
+        else
+          add_tap(tap, share, t->channels, q->xs[1], 1);
+      }
+    }
+}
+
+static const char *mean_backward(const ln_pool *p) {
+  plan q = plan_of(p);
+  int64_t tasks = p->n * q.blocks;
+  clear(&q, (ln_t *)p->y);
+#pragma omp parallel for num_threads(threads_for(&q)) schedule(static)
+  for (int64_t i = 0; i < tasks; i++) {
+    task t = task_of(&q, i, 1);
+    mean_scatter(&q, &t);
+  }
+  return NULL;
+}
+
+/* -- Half types: widened, computed, narrowed -- */
+
+typedef const char *(*pool_fn)(const ln_pool *p);
+
+static const char *run(const ln_pool *p, pool_fn fn, bool backward) {
+  if (p->dtype == LN_T_DTYPE) return fn(p);
+  int64_t nx = p->n * p->c, ny = nx;
+  for (int d = 0; d < p->spatial; d++) nx *= p->in[d], ny *= p->out[d];
+  int64_t read = backward ? ny : nx, written = backward ? nx : ny;
+  ln_t *x = dense_load(p->x, p->dtype, read), *y = dense_load(NULL, p->dtype, written);
+  const char *failure = x && y ? NULL : "out of memory for the float copies";
+  ln_pool wide = *p;
+  wide.dtype = LN_T_DTYPE;
+  wide.x = (const char *)x;
+  wide.y = (char *)y;
+  if (!failure) failure = fn(&wide);
+  if (!failure) dense_store(p->y, p->dtype, written, y);
+  free(x);
+  free(y);
+  return failure;
+}
+
+const char *LN_FN(max_pool)(const ln_pool *p) { return run(p, max_forward, false); }
+
+const char *LN_FN(max_pool_dx)(const ln_pool *p) { return run(p, max_backward, true); }
+
+const char *LN_FN(avg_pool)(const ln_pool *p) { return run(p, mean_forward, false); }
+
+const char *LN_FN(avg_pool_dx)(const ln_pool *p) { return run(p, mean_backward, true); }
