@@ -276,7 +276,6 @@ int64_t ln_tensor_storage_offset(const ln_tensor *t) { return (t->data - t->stor
 
 int ln_tensor_set_data(ln_tensor *dst, ln_tensor *src) {
   if (dst->node || dst->base) return ln_fail("data: only a tensor without history can be given other data");
-  if (dst->dtype != src->dtype && dst->accumulator && dst->grad) return ln_fail("data: the gradient is %s, the new data %s", ln_dtype_name(dst->dtype), ln_dtype_name(src->dtype));
   ln_storage_retain(src->storage);
   ln_storage_release(dst->storage);
   dst->storage = src->storage;
