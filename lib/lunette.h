@@ -251,6 +251,8 @@ int ln_safetensors_save(const char *path, const char *const *names, ln_tensor *c
 /* A whole file, unpacked when it is gzip; *data is freed with ln_buffer_free. */
 int ln_file_read(const char *path, char **data, size_t *size);
 void ln_buffer_free(char *data);
+bool ln_is_terminal(int descriptor);
+double ln_clock(void); /* seconds, only forward */
 
 /* -- CUDA: looked for when first asked -- */
 bool ln_cuda_is_available(void);

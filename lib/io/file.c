@@ -1,10 +1,12 @@
-/* file.c - a whole file in memory, unpacked when it is gzip. */
+/* file.c - a whole file in memory, unpacked when it is gzip; what the terminal and the clock say. */
 #include "../internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 #include <zlib.h>
 
 /* Reads what gzread gives, which is the file itself when it is no gzip. */
@@ -54,3 +56,11 @@ int ln_file_read(const char *path, char **data, size_t *size) {
 }
 
 void ln_buffer_free(char *data) { free(data); }
+
+bool ln_is_terminal(int descriptor) { return isatty(descriptor) == 1; }
+
+double ln_clock(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}

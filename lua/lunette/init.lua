@@ -118,6 +118,7 @@ lazily("isinstance", "lunette.nn.copy", "isinstance")
 lazily("deepcopy", "lunette.nn.copy", "deepcopy")
 lazily("save", "lunette.save", "save")
 lazily("load", "lunette.save", "load")
+lazily("read_file", "lunette.save", "read_file")
 
 -- Functions that are methods too ---------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,105 @@
+--- Trains a convolutional network on 1,797 real handwritten digits, saves it, loads it into a fresh network and lets that read a few.
+--
+--     lunette examples/digits.lua [seed]
+
+local lt = require("lunette")
+local nn, F, optim, data = lt.nn, lt.nn.functional, lt.optim, lt.data
+local Progress = require("lunette.progress")
+
+local here = arg[0]:match("^(.*/)") or "./"
+local seed = tonumber(arg[1]) or 0
+local EPOCHS, BATCH, HELD_OUT = 24, 64, 360
+local SAVED = "digits.safetensors"
+
+--- Pictures [1797, 1, 8, 8] from 0 to 1 and their classes.
+local function load_digits()
+  local pictures, classes = {}, {}
+  for line in lt.read_file(here .. "data/digits.csv.gz"):gmatch("[^\n]+") do
+    local row = {}
+    for value in line:gmatch("[^,]+") do row[#row + 1] = tonumber(value) end
+    classes[#classes + 1] = table.remove(row)
+    pictures[#pictures + 1] = row
+  end
+  return lt.tensor(pictures):div(16):view(-1, 1, 8, 8), lt.LongTensor(classes)
+end
+
+local Net = nn.Module:subclass("Net")
+
+function Net:__init()
+  self.features = nn.Sequential(
+    nn.Conv2d(1, 32, 3, { padding = 1 }), nn.BatchNorm2d(32), nn.ReLU(),
+    nn.Conv2d(32, 64, 3, { padding = 1 }), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(64, 64, 3, { padding = 1 }), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2))
+  self.classes = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * 2 * 2, 10))
+end
+
+function Net:forward(x) return self.classes(self.features(x)) end
+
+--- The batch moved by up to one pixel each way: a digit stays what it is.
+local function shifted(x)
+  local move = lt.randint(0, 3, { 2 }):tolist()
+  local wide = lt.zeros(x:size(0), 1, 10, 10)
+  wide[":, :, 1:9, 1:9"] = x
+  return wide:narrow(2, move[1], 8):narrow(3, move[2], 8)
+end
+
+local function accuracy(net, x, y)
+  return lt.no_grad(function() return net(x):argmax(1):eq(y):float():mean():item() end)
+end
+
+local function train(net, loader, x_test, y_test)
+  local optimizer = optim.Adam(net:parameters(), { lr = 3e-3 })
+  local schedule = optim.lr_scheduler.StepLR(optimizer, 8, { gamma = 0.3 })
+  local progress = Progress("training", EPOCHS * #loader)
+  for _ = 1, EPOCHS do
+    net:train()
+    for x, y in loader do
+      optimizer:zero_grad()
+      local loss = F.cross_entropy(net(shifted(x)), y)
+      loss:backward()
+      optimizer:step()
+      progress:step(x:size(0), loss:item())
+    end
+    schedule:step()
+  end
+  progress:finish()
+  net:eval()
+  return accuracy(net, x_test, y_test)
+end
+
+--- A picture in the terminal, two characters a pixel.
+local function show(picture, caption)
+  local shades = { " ", ".", ":", "o", "O", "@" }
+  for _, row in lt.enumerate(picture[0]) do
+    local text = {}
+    for i, value in ipairs(row:tolist()) do
+      local shade = shades[1 + math.floor(value * 5 + 0.5)]
+      text[i] = shade .. shade
+    end
+    print("    " .. table.concat(text))
+  end
+  print("    " .. caption .. "\n")
+end
+
+lt.manual_seed(seed)
+local pictures, classes = load_digits()
+local order = lt.randperm(pictures:size(0))
+local test, rest = order:narrow(0, 0, HELD_OUT), order:narrow(0, HELD_OUT, order:size(0) - HELD_OUT)
+local x_test, y_test = pictures[test], classes[test]
+local training = data.TensorDataset(pictures[rest], classes[rest])
+local loader = data.DataLoader(training, { batch_size = BATCH, shuffle = true, drop_last = true })
+
+local net = Net()
+local right = train(net, loader, x_test, y_test)
+print(("accuracy on %d held-out digits: %.2f %%"):format(HELD_OUT, 100 * right))
+
+lt.save(net:state_dict(), SAVED)
+local fresh = Net():eval()
+fresh:load_state_dict(lt.load(SAVED))
+print(("saved to %s and loaded into a fresh network: %.2f %%\n"):format(SAVED, 100 * accuracy(fresh, x_test, y_test)))
+
+for i = 0, 2 do
+  local said = lt.no_grad(function() return F.softmax(fresh(x_test[{ { i } }]), 1) end)
+  local sure, class = said:max(1)
+  show(x_test[i], ("the network says %d (%.1f %%), it is %d"):format(class:item(), 100 * sure:item(), y_test[i]:item()))
+end

@@ -1,0 +1,169 @@
+--- lt.save and lt.load: tensors and nested tables of tensors as .safetensors, single tensors as .npy; lt.read_file for whole (gzipped) files.
+--
+-- Names of nested tables are joined with "/" ("model/0.weight"); Lua arrays count from 1 and come back as tables with those numbers. A file is
+-- known by its name when it is saved and by its content when it is loaded.
+
+local base = require("lunette.ffi")
+local arguments = require("lunette.arguments")
+local create = require("lunette.create")
+
+local C, ffi, fail, check, wrap, is_tensor, pointer = base.C, base.ffi, base.fail, base.check, base.wrap, base.is_tensor, base.pointer
+local type, tonumber, ipairs, pairs, concat, sort = type, tonumber, ipairs, pairs, table.concat, table.sort
+
+local save = {}
+local SINGLE = "tensor" -- the name of a tensor that is saved alone
+
+--- The text of a whole file, unpacked when it is gzip.
+function save.read_file(path)
+  if type(path) ~= "string" then fail("read_file: a path is expected, not " .. arguments.describe(path)) end
+  local data, size = ffi.new("char *[1]"), ffi.new("size_t[1]")
+  check(C.ln_file_read(path, data, size))
+  local text = ffi.string(data[0], size[0])
+  C.ln_buffer_free(data[0])
+  return text
+end
+
+-- safetensors ----------------------------------------------------------------------------------------------------------------------------
+
+local function keys_of(object)
+  local ordered = require("lunette.nn.ordered")
+  if ordered.is_map(object) then return ordered.keys(object) end
+  local keys = {}
+  for key in pairs(object) do keys[#keys + 1] = key end
+  sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+  return keys
+end
+
+local function flatten(object, prefix, names, tensors)
+  for _, key in ipairs(keys_of(object)) do
+    if type(key) ~= "string" and type(key) ~= "number" then fail("save: the key " .. arguments.describe(key) .. " is neither a name nor a number") end
+    local name, value = prefix .. tostring(key), object[key]
+    if is_tensor(value) then
+      names[#names + 1], tensors[#tensors + 1] = name, value
+    elseif type(value) == "table" then
+      flatten(value, name .. "/", names, tensors)
+    else
+      fail(("save: %s is no tensor but %s; safetensors holds tensors only"):format(name, arguments.describe(value)))
+    end
+  end
+end
+
+local function save_safetensors(object, path)
+  local names, tensors = {}, {}
+  if is_tensor(object) then
+    names, tensors = { SINGLE }, { object }
+  else
+    flatten(object, "", names, tensors)
+  end
+  local n = #names
+  local name_array, tensor_array = ffi.new("const char *[?]", n + 1), ffi.new("ln_tensor *[?]", n + 1)
+  for i = 1, n do
+    name_array[i - 1] = names[i]
+    tensor_array[i - 1] = pointer(tensors[i])
+  end
+  local metadata = ffi.new("const char *[2]", "format", "pt")
+  check(C.ln_safetensors_save(path, name_array, tensor_array, n, metadata, 1))
+end
+
+local function place(result, name, t)
+  local at = result
+  for part in name:gmatch("([^/]*)/") do
+    local key = tonumber(part) or part
+    at[key] = at[key] or {}
+    at = at[key]
+  end
+  local last = name:match("[^/]*$")
+  at[name:find("/") and tonumber(last) or last] = t
+end
+
+local function load_safetensors(path)
+  local slot, out = ffi.new("ln_safetensors *[1]"), ffi.new("ln_tensor *[1]")
+  check(C.ln_safetensors_open(path, slot))
+  local file, result = slot[0], {}
+  local ok, message = pcall(function()
+    for i = 0, C.ln_safetensors_count(file) - 1 do
+      check(C.ln_safetensors_tensor(file, i, out))
+      place(result, ffi.string(C.ln_safetensors_name(file, i)), wrap(out[0]))
+    end
+  end)
+  C.ln_safetensors_close(file)
+  if not ok then error(message, 0) end
+  local first = next(result)
+  if first == SINGLE and next(result, first) == nil then return result[SINGLE] end
+  return result
+end
+
+-- npy ------------------------------------------------------------------------------------------------------------------------------------
+
+local NPY = { float32 = "<f4", float64 = "<f8", float16 = "<f2", int8 = "|i1", int16 = "<i2", int32 = "<i4", int64 = "<i8", uint8 = "|u1", bool = "|b1" }
+local FROM_NPY = {}
+for dtype, descr in pairs(NPY) do FROM_NPY[descr] = dtype end
+
+local function save_npy(t, path)
+  if not is_tensor(t) then fail("save: an .npy file holds one tensor, not " .. arguments.describe(t)) end
+  local descr = NPY[t.dtype] or fail("save: .npy has no dtype " .. t.dtype)
+  local shape = {}
+  for i, n in ipairs(t.shape:totable()) do shape[i] = ("%d,"):format(n) end
+  local header = ("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }"):format(descr, concat(shape, " "))
+  header = header .. (" "):rep(63 - (10 + #header) % 64) .. "\n"
+  local dense = t:detach():cpu():contiguous()
+  local file, message = io.open(path, "wb")
+  if not file then fail("save: " .. message) end
+  file:write("\147NUMPY\1\0", string.char(#header % 256, math.floor(#header / 256)), header)
+  file:write(ffi.string(pointer(dense).data, dense:numel() * dense:element_size()))
+  file:close()
+end
+
+local function load_npy(path, text)
+  local major = text:byte(7)
+  local length, start = text:byte(9) + 256 * text:byte(10), 11
+  if major > 1 then length, start = length + 65536 * text:byte(11) + 16777216 * text:byte(12), 13 end
+  local header = text:sub(start, start + length - 1)
+  local descr, order, dims = header:match("'descr':%s*'([^']*)'"), header:match("'fortran_order':%s*(%a+)"), header:match("'shape':%s*%(([^)]*)%)")
+  local dtype = FROM_NPY[descr or ""] or FROM_NPY[(descr or ""):gsub("^=", "<")]
+  if not descr or not order or not dims then fail(path .. ": this .npy header cannot be read") end
+  if not dtype then fail(("%s: the dtype %s is not supported"):format(path, descr)) end
+  local shape = {}
+  for n in dims:gmatch("%d+") do shape[#shape + 1] = tonumber(n) end
+  if order == "True" then
+    local reversed = {}
+    for i = 1, #shape do reversed[i] = shape[#shape + 1 - i] end
+    shape = reversed
+  end
+  local bytes = C.ln_dtype_size(base.dtype_id[dtype])
+  for _, n in ipairs(shape) do bytes = bytes * n end
+  if #text - (start + length - 1) ~= bytes then fail(("%s: %d bytes of data are expected, the file has %d"):format(path, bytes, #text - (start + length - 1))) end
+  local t = create.empty(shape, { dtype = dtype })
+  ffi.copy(pointer(t).data, ffi.cast("const char *", text) + start + length - 1, bytes)
+  if order == "True" then
+    local axes = {}
+    for i = 1, #shape do axes[i] = #shape - i end
+    t = #shape > 0 and t:permute(axes) or t
+  end
+  return t
+end
+
+-- By name and content --------------------------------------------------------------------------------------------------------------------
+
+--- Saves a tensor or (nested) table of tensors. The name's end says the format: .safetensors or .npy. A module is refused: save its state_dict().
+function save.save(object, path)
+  if type(path) ~= "string" then fail("save(object, path): the path must be a string, not " .. arguments.describe(path)) end
+  if arguments.is_module(object) then fail("save: a module cannot be saved; save its state_dict(): lt.save(net:state_dict(), path)") end
+  if not is_tensor(object) and type(object) ~= "table" then fail("save: a tensor or a table of tensors is expected, not " .. arguments.describe(object)) end
+  if path:match("%.npy$") then return save_npy(object, path) end
+  if path:match("%.safetensors$") then return save_safetensors(object, path) end
+  fail(("save: the name %q says no known format; .safetensors and .npy are"):format(path))
+end
+
+--- What a file holds: a tensor, or a table of names.
+function save.load(path)
+  if type(path) ~= "string" then fail("load(path): the path must be a string, not " .. arguments.describe(path)) end
+  local file, message = io.open(path, "rb")
+  if not file then fail("load: " .. message) end
+  local head = file:read(6) or ""
+  file:close()
+  if head == "\147NUMPY" then return load_npy(path, save.read_file(path)) end
+  return load_safetensors(path)
+end
+
+return save

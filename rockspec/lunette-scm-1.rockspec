@@ -1,0 +1,20 @@
+rockspec_format = "3.0"
+package = "lunette"
+version = "scm-1"
+source = { url = "git+file://." }
+description = {
+  summary = "A Lua-scripted deep learning environment",
+  detailed = "Tensors, autograd and torch.nn in LuaJIT, on a C library bound through FFI.",
+  license = "MIT",
+}
+supported_platforms = { "linux" }
+dependencies = { "lua == 5.1" }
+build = {
+  type = "cmake",
+  variables = {
+    CMAKE_BUILD_TYPE = "Release",
+    CMAKE_INSTALL_PREFIX = "$(PREFIX)",
+    LUADIR = "$(LUADIR)",
+    BINDIR = "$(BINDIR)",
+  },
+}
