@@ -8,7 +8,7 @@ local Progress = require("lunette.progress")
 
 local here = arg[0]:match("^(.*/)") or "./"
 local seed = tonumber(arg[1]) or 0
-local EPOCHS, BATCH, HELD_OUT = 24, 64, 360
+local EPOCHS, BATCH, HELD_OUT = 60, 64, 360
 local SAVED = "digits.safetensors"
 
 --- Pictures [1797, 1, 8, 8] from 0 to 1 and their classes.
@@ -49,7 +49,7 @@ end
 
 local function train(net, loader, x_test, y_test)
   local optimizer = optim.Adam(net:parameters(), { lr = 3e-3 })
-  local schedule = optim.lr_scheduler.StepLR(optimizer, 8, { gamma = 0.3 })
+  local schedule = optim.lr_scheduler.StepLR(optimizer, 20, { gamma = 0.2 })
   local progress = Progress("training", EPOCHS * #loader)
   for _ = 1, EPOCHS do
     net:train()

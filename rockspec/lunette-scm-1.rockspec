@@ -18,3 +18,5 @@ build = {
     BINDIR = "$(BINDIR)",
   },
 }
+-- the launcher names luajit itself; a wrapper would start Lua 5.1, which has no FFI
+deploy = { wrap_bin_scripts = false }
