@@ -1,0 +1,82 @@
+"""PyTorch's side of the benchmark: the cases of bench/cases.lua, printed the same way."""
+import math
+import sys
+import time
+
+SAMPLES, SAMPLE_SECONDS = 15, 0.02
+
+
+def report(name, times):
+    times = sorted(times)
+    print(f"{name}\t{1e6 * times[len(times) // 2]:.6f}\t{1e6 * times[0]:.6f}")
+
+
+if sys.argv[1:] == ["start"]:
+    before = time.perf_counter()
+    import torch
+    torch.zeros(1)
+    report("start", [time.perf_counter() - before])
+    sys.exit()
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def measure(name, run):
+    """Times run(n), which does a thing n times; n grows until a sample is long enough for the clock."""
+    n, elapsed = 1, 0.0
+    while elapsed < SAMPLE_SECONDS:
+        if elapsed > 0:
+            n = math.ceil(n * min(10, 1.2 * SAMPLE_SECONDS / elapsed))
+        before = time.perf_counter()
+        run(n)
+        elapsed = time.perf_counter() - before
+    times = []
+    for _ in range(SAMPLES):
+        before = time.perf_counter()
+        run(n)
+        times.append((time.perf_counter() - before) / n)
+    report(name, times)
+
+
+def measure_add(name, a, b):
+    def run(n):
+        for _ in range(n):
+            a + b
+    measure(name, run)
+
+
+def add_cases():
+    measure_add("add", torch.rand(32), torch.rand(32))
+    measure_add("add grad", torch.rand(32, requires_grad=True), torch.rand(32))
+
+
+def linear_case():
+    linear, x, dy = nn.Linear(8, 8), torch.rand(8, 8), torch.rand(8, 8)
+
+    def run(n):
+        for _ in range(n):
+            linear(x).backward(dy)
+    measure("linear", run)
+
+
+def step_case(name, net, x, y):
+    optimizer = torch.optim.Adam(net.parameters())
+
+    def run(n):
+        for _ in range(n):
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            optimizer.step()
+    measure(name, run)
+
+
+add_cases()
+linear_case()
+step_case("mlp step", nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)),
+          torch.rand(64, 784), torch.randint(0, 10, (64,)))
+step_case("conv step", nn.Sequential(
+    nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
+    torch.rand(64, 1, 28, 28), torch.randint(0, 10, (64,)))
