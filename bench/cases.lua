@@ -76,9 +76,11 @@ end
 
 local function linear_case()
   local linear, x, dy = nn.Linear(8, 8), lt.rand(8, 8), lt.rand(8, 8)
-  measure("linear", function(n)
+  local function run(n)
     for _ = 1, n do linear(x):backward(dy) end
-  end)
+  end
+  measure("linear", run)
+  measure("linear scope", scoped(run))
 end
 
 local function step_case(name, net, x, y)

@@ -17,6 +17,7 @@ local CASES = {
   { "add grad", "a + b, 32 floats, recorded" },
   { "add grad scope", "a + b, 32 floats, recorded, in lt.scope", "add grad" },
   { "linear", "Linear(8, 8), batch 8, forward and backward" },
+  { "linear scope", "the same, in lt.scope", "linear" },
   { "mlp step", "MLP 784-256-128-10, batch 64, Adam step" },
   { "conv step", "2 x conv + batch norm, 28 x 28, batch 64, Adam step" },
   { "start", "import to first tensor" },
