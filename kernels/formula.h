@@ -54,8 +54,8 @@ LN_VECTOR2(atan2)
 #define either(p, q) ((p) | (q))
 /* A function, so that both values are computed and the loop stays free of branches. */
 LN_INLINE ln_t where(int p, ln_t a, ln_t b) { return p ? a : b; }
-LN_INLINE ln_t maximum(ln_t a, ln_t b) { return (a > b) | (a != a) ? a : b; }
-LN_INLINE ln_t minimum(ln_t a, ln_t b) { return (a < b) | (a != a) ? a : b; }
+LN_INLINE ln_t maximum(ln_t a, ln_t b) { return ((a > b) | (a != a)) ? a : b; }
+LN_INLINE ln_t minimum(ln_t a, ln_t b) { return ((a < b) | (a != a)) ? a : b; }
 LN_INLINE ln_t sign(ln_t x) { return (ln_t)(x > 0) - (ln_t)(x < 0); }
 
 #ifdef LN_INTEGER
@@ -114,7 +114,7 @@ LN_INLINE ln_t bell(ln_t x) {
 }
 LN_INLINE ln_t modulo(ln_t a, ln_t b) {
   ln_t r = LN_M(fmod)(a, b);
-  return (r != 0) & ((r < 0) != (b < 0)) ? r + b : r;
+  return ((r != 0) & ((r < 0) != (b < 0))) ? r + b : r;
 }
 /* As Python divides: a - modulo(a, b) is a whole multiple of b, rounded to the nearest whole number. */
 LN_INLINE ln_t floordiv(ln_t a, ln_t b) {

@@ -15,6 +15,13 @@
 #define LN_LANES 16   /* loops run over multiples of this many elements, so that no element meets a scalar tail */
 #define LN_ALIGN __attribute__((aligned(64)))
 
+/* The iterations of the loop that follows do not depend on each other. */
+#if defined(__clang__)
+#define LN_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define LN_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 #define LN_PASTE_(name, type, isa) name##_##type##_##isa
 #define LN_PASTE(name, type, isa) LN_PASTE_(name, type, isa)
 #define LN_FN(name) LN_PASTE(name, LN_TYPE, LN_ISA)

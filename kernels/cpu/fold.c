@@ -42,8 +42,8 @@ static ln_t neutral(int kind) {
 
 #define MEET_SUM(a, x) ((a) + (x))
 #define MEET_PROD(a, x) ((a) * (x))
-#define MEET_MAX(a, x) (((x) > (a)) | ((x) != (x)) ? (x) : (a))
-#define MEET_MIN(a, x) (((x) < (a)) | ((x) != (x)) ? (x) : (a))
+#define MEET_MAX(a, x) ((((x) > (a)) | ((x) != (x))) ? (x) : (a))
+#define MEET_MIN(a, x) ((((x) < (a)) | ((x) != (x))) ? (x) : (a))
 
 static acc_t merge(enum meet how, acc_t a, acc_t x) {
   switch (how) {

@@ -8,12 +8,6 @@
 
 typedef void (*block_fn)(ln_t *y, const ln_t *const *in, int64_t n, const double *at);
 
-#if defined(__clang__)
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#else
-#define INDEPENDENT _Pragma("GCC ivdep")
-#endif
-
 #define A0
 #define A1(n0, d0) \
   const ln_t n0 = ln_attr(at[0]); \
@@ -26,7 +20,7 @@ typedef void (*block_fn)(ln_t *y, const ln_t *const *in, int64_t n, const double
   static void function(ln_t *y_, const ln_t *const *in, int64_t n, const double *at) {       \
     (void)at;                                                                                \
     attrs n &= ~(int64_t)(LN_LANES - 1);                                                     \
-    INDEPENDENT                                                                              \
+    LN_INDEPENDENT                                                                            \
     for (int64_t i = 0; i < n; i++) {                                                        \
       operands y_[i] = (ln_t)(formula);                                                      \
     }                                                                                        \

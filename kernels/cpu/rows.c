@@ -55,7 +55,7 @@ static void softmax_row(const strip *s, int64_t i, ln_t *x, ln_t *e, bool is_log
   int64_t n = s->padded;
   read_row(s, s->rows->x, i, x, (ln_t)-INFINITY);
   ln_t top = row_max(x, n);
-#pragma GCC ivdep
+  LN_INDEPENDENT
   for (int64_t k = 0; k < n; k++) e[k] = exp(x[k] - top);
   for (int64_t k = s->rows->size; k < n; k++) e[k] = 0;
   ln_t sum = row_sum(e, n), shift = top + log(sum);
@@ -69,7 +69,7 @@ static void softmax_dx_row(const strip *s, int64_t i, ln_t *y, ln_t *dy, bool is
   read_row(s, s->rows->dy, i, dy, 0);
   if (is_log) {
     ln_t sum = row_sum(dy, n);
-#pragma GCC ivdep
+  LN_INDEPENDENT
     for (int64_t k = 0; k < n; k++) y[k] = dy[k] - exp(y[k]) * sum;
   } else {
     ln_t *product = dy + n; /* the third buffer */

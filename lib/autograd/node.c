@@ -178,7 +178,7 @@ void ln_node_own_outputs(ln_node *n, ln_tensor *t, int output) {
  * operator and close a cycle, so an alias with today's node is kept. */
 int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int place, uint32_t version) {
   ln_saved *s = &n->saved[slot];
-  bool itself = kind == LN_SAVED_EXTRA || (kind == LN_SAVED_INPUT && !t->node && !t->base && (t->flags & LN_REQUIRES_GRAD));
+  bool itself = kind == LN_SAVED_EXTRA || (kind == LN_SAVED_INPUT && !t->node && (t->flags & LN_REQUIRES_GRAD));
   if (itself) {
     ln_tensor_retain(t);
     s->t = t;

@@ -304,9 +304,9 @@ end
 -- @param create_graph records the pass, so that gradients can be differentiated
 -- @param inputs only these leaves accumulate
 function T.backward(...)
-  local t, gradient, retain_graph, create_graph, inputs = ...
-  if select("#", ...) == 1 and is_tensor(t) then return backward_plain(t) end
-  t, gradient, retain_graph, create_graph, inputs = parse_backward(...)
+  local first = ...
+  if select("#", ...) == 1 and is_tensor(first) then return backward_plain(first) end
+  local t, gradient, retain_graph, create_graph, inputs = parse_backward(...)
   if retain_graph == nil then retain_graph = create_graph end
   if inputs ~= nil then
     inputs = as_list("backward", inputs)
@@ -325,7 +325,8 @@ function autograd.backward(tensors, grad_tensors, options)
   pass(roots, grad_tensors and as_list("backward", grad_tensors), options.retain_graph or options.create_graph or false, options.create_graph or false, nil, true)
 end
 
-local parse_grad = arguments.signature("grad", "outputs:tensor|table, inputs:tensor|table, grad_outputs:tensor|table?, retain_graph:bool?, create_graph:bool=false, allow_unused:bool=false")
+local parse_grad = arguments.signature("grad", "outputs:tensor|table, inputs:tensor|table, grad_outputs:tensor|table?, retain_graph:bool?, "
+  .. "create_graph:bool=false, allow_unused:bool=false")
 
 --- The gradients of outputs with respect to inputs, as an array with `n`; nothing is accumulated.
 -- An input that the outputs do not depend on is an error, or nil with allow_unused.

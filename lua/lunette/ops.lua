@@ -89,7 +89,7 @@ end
 
 -- Calls that are not the usual one -------------------------------------------------------------------------------------------------------
 
-local KINDS = { int = "int", float = "number", bool = "bool", dtype = "dtype", device = "device|int", ints = "size", scalar = "scalar", tensor = "tensor",
+local KINDS = { int = "int", float = "number", bool = "bool", dtype = "dtype", device = "device|int", ints = "ints|size", scalar = "scalar", tensor = "tensor",
                 operand = "tensor|scalar", list = "table" }
 
 local function parameter_text(param)
@@ -137,7 +137,7 @@ local function put_ints(attrs, slot, value)
     return true
   end
   local n, from = #value, is_size(value) and 0 or 1
-  if at + n > 64 then return false end
+  if at + n > 64 or n == 0 and type(value) == "table" and next(value) ~= nil then return false end -- names only: options
   for i = 1, n do
     local v = value[i - 1 + from]
     if type(v) ~= "number" or v % 1 ~= 0 then return false end

@@ -1,0 +1,133 @@
+--- Every elementwise row of the operator table over dtypes and layouts, with its derivatives of first and second order; the structured
+--- operators' gradients one by one.
+
+local lt = require("lunette")
+local ops = require("lunette.ops")
+
+local gradcheck, gradgradcheck = lt.autograd.gradcheck, lt.autograd.gradgradcheck
+local ELEMENTWISE = { [0] = 1, [1] = 2, [2] = 3 } -- kind of a row: how many operands
+
+--- Numbers spread over the row's own range, none of them at a kink.
+local function sample(info, shape, phase, dtype)
+  local n, values = 1, {}
+  for _, size in ipairs(shape) do n = n * size end
+  for i = 1, n do
+    local u = ((i * 0.6180339887 + phase * 0.37) % 1) * 0.96 + 0.02
+    values[i] = info.low + (info.high - info.low) * u
+  end
+  return lt.tensor(values, { dtype = dtype or "float64" }):reshape(shape)
+end
+
+local function operands(info, shape, dtype)
+  local list = {}
+  for i = 1, ELEMENTWISE[info.kind] do list[i] = sample(info, shape, i, dtype) end
+  if info.name == "where" then list[1] = list[1]:gt(0) end
+  return list
+end
+
+--- The same values, laid out otherwise.
+local layouts = {
+  transposed = function(t) return t:t():contiguous():t() end,
+  sliced = function(t)
+    local wide = lt.zeros(t:size(0) + 1, t:size(1) * 2 + 3, { dtype = t.dtype })
+    local view = wide:narrow(0, 1, t:size(0)):slice(1, 3, nil, 2)
+    view:copy_(t)
+    return view
+  end,
+  expanded = function(t) return t["0:1"]:expand(t.shape) end,
+}
+
+local function apply(info, list) return ops[info.name](unpack(list)) end
+
+for _, info in ipairs(ops.list) do
+  if ELEMENTWISE[info.kind] and info.forward then
+    describe(info.name, function()
+      it("gives an element the same result in every layout and at every place", function()
+        for _, dtype in ipairs { "float32", "float64", "bfloat16" } do
+          local list = operands(info, { 5, 37 }, dtype)
+          local want = apply(info, list)
+          for name, lay in pairs(layouts) do
+            local laid, plain = {}, {}
+            for i, t in ipairs(list) do
+              laid[i] = lay(t)
+              plain[i] = laid[i]:contiguous()
+            end
+            local expected = name == "expanded" and apply(info, plain) or want
+            assert.is_true(lt.equal(expected:contiguous(), apply(info, laid):contiguous()), name .. " " .. dtype)
+          end
+        end
+      end)
+
+      it("takes empty and 0-dim tensors", function()
+        assert.are.equal(0, apply(info, operands(info, { 0, 3 })):numel())
+        assert.are.equal(0, apply(info, operands(info, {})):dim())
+      end)
+
+      if info.derivative[0] or info.derivative[1] then
+        it("has the derivatives of first and second order that finite differences show", function()
+          local list = operands(info, { 2, 3 })
+          for i, t in ipairs(list) do
+            if info.derivative[i - 1] then t:requires_grad_() end
+          end
+          local function fn(...) return ops[info.name](...) end
+          assert.is_true(gradcheck(fn, list))
+          assert.is_true(gradgradcheck(fn, list))
+        end)
+      end
+    end)
+  end
+end
+
+--- name -> function of float64 inputs, and the shapes of these.
+local structured = {
+  sum = { function(x) return x:sum({ 0, 2 }) end, { 2, 3, 2 } },
+  mean = { function(x) return x:mean(1, true) end, { 2, 3, 2 } },
+  var = { function(x) return x:var(1) end, { 2, 4 } },
+  std = { function(x) return x:std({ 0, 1 }) end, { 2, 4 } },
+  prod = { function(x) return x:prod(1) end, { 2, 3 } },
+  amax = { function(x) return x:amax(0) end, { 3, 2 } },
+  max_dim = { function(x) return (x:max(1)) end, { 2, 3 } },
+  norm = { function(x) return x:norm(3, 1) end, { 2, 3 } },
+  logsumexp = { function(x) return x:logsumexp(1) end, { 2, 3 } },
+  cumsum = { function(x) return x:cumsum(1) end, { 2, 3 } },
+  matmul = { function(a, b) return a:matmul(b) end, { 2, 2, 3 }, { 3, 2 } },
+  batched = { function(a, b) return a:matmul(b) end, { 1, 2, 3 }, { 2, 3, 2 } },
+  vectors = { function(a, b) return a:matmul(b) end, { 3 }, { 3 } },
+  addmm = { function(c, a, b) return lt.addmm(c, a, b, 0.5, 2) end, { 2 }, { 3, 2 }, { 2, 2 } },
+  linear = { function(x, w, b) return lt.linear(x, w, b) end, { 2, 2, 3 }, { 4, 3 }, { 4 } },
+  softmax = { function(x) return x:softmax(0) end, { 3, 2 } },
+  log_softmax = { function(x) return x:log_softmax(1) end, { 2, 3 } },
+  cat = { function(a, b) return lt.cat({ a, b }, 1) end, { 2, 1 }, { 2, 3 } },
+  stack = { function(a, b) return lt.stack({ a, b }, 1) end, { 2, 2 }, { 2, 2 } },
+  gather = { function(x) return x:gather(1, lt.LongTensor { { 0, 0 }, { 2, 1 } }) end, { 2, 3 } },
+  scatter_add = { function(x, s) return x:scatter_add(0, lt.LongTensor { { 1, 1 } }, s) end, { 2, 2 }, { 1, 2 } },
+  index_select = { function(x) return x:index_select(1, lt.LongTensor { 2, 0, 2 }) end, { 2, 3 } },
+  index = { function(x) return x[{ { 0, 1, 1 }, { 2, 0, 0 } }] end, { 2, 3 } },
+  masked_fill = { function(x) return x:masked_fill(lt.tensor { true, false, true }, 2) end, { 2, 3 } },
+  embedding = { function(w) return lt.embedding(w, lt.LongTensor { { 0, 2 }, { 2, 1 } }) end, { 3, 2 } },
+  conv2d = { function(x, w, b) return lt.conv2d(x, w, b, { stride = { 2, 1 }, padding = 1 }) end, { 1, 2, 4, 3 }, { 2, 2, 2, 3 }, { 2 } },
+  grouped_conv2d = { function(x, w) return lt.conv2d(x, w, nil, { groups = 2, dilation = 2 }) end, { 1, 2, 4, 4 }, { 2, 1, 2, 2 } },
+  max_pool2d = { function(x) return (lt.max_pool2d(x, 2)) end, { 1, 2, 4, 4 } },
+  avg_pool2d = { function(x) return lt.avg_pool2d(x, 2, 1, 1) end, { 1, 1, 3, 3 } },
+  batch_norm = { function(x, w, b) return lt.batch_norm(x, w, b, nil, nil, true) end, { 3, 2, 2 }, { 2 }, { 2 } },
+  mse_loss = { function(x, y) return lt.mse_loss(x, y) end, { 2, 3 }, { 2, 3 } },
+  cross_entropy = { function(x) return lt.cross_entropy(x, lt.LongTensor { 2, 0 }, { label_smoothing = 0.1 }) end, { 2, 3 } },
+  views = { function(x) return x:transpose(0, 1):unsqueeze(0)[":, 1:, ::2"]:expand(2, 2, 1):reshape(-1) end, { 2, 3 } },
+  as_strided = { function(x) return x:as_strided({ 2, 3 }, { 1, 1 }) end, { 4 } },
+  in_place = { function(x, y)
+    local z = x * 1
+    z["0"]:add_(y * y)
+    return z * z
+  end, { 2, 3 }, { 3 } },
+}
+
+describe("the gradient of", function()
+  for name, case in pairs(structured) do
+    it(name .. " agrees with finite differences, twice", function()
+      local inputs = {}
+      for i = 2, #case do inputs[i - 1] = sample({ low = 0.3, high = 1.7 }, case[i], i):requires_grad_() end
+      assert.is_true(gradcheck(case[1], inputs))
+      assert.is_true(gradgradcheck(case[1], inputs))
+    end)
+  end
+end)
