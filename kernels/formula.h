@@ -21,11 +21,11 @@
 #ifdef LN_HAVE_LIBMVEC
 /* glibc declares its vector variants only under -ffast-math, which would lose NaN and infinities; the functions themselves keep them. */
 #define LN_SIMD __attribute__((simd("notinbranch"), const))
-#define LN_VECTOR(name)                 \
-  LN_SIMD extern float name##f(float);  \
+#define LN_VECTOR(name)                \
+  LN_SIMD extern float name##f(float); \
   LN_SIMD extern double name(double);
-#define LN_VECTOR2(name)                       \
-  LN_SIMD extern float name##f(float, float);  \
+#define LN_VECTOR2(name)                      \
+  LN_SIMD extern float name##f(float, float); \
   LN_SIMD extern double name(double, double);
 LN_VECTOR(exp)
 LN_VECTOR(expm1)

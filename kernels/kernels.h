@@ -38,14 +38,14 @@ typedef struct ln_fold {
 enum ln_fold_kind {
   LN_FOLD_SUM,
   LN_FOLD_PROD,
-  LN_FOLD_MAX,  /* NaN wins */
+  LN_FOLD_MAX, /* NaN wins */
   LN_FOLD_MIN,
   LN_FOLD_ARGMAX, /* first of equals; NaN wins; y is int64 */
   LN_FOLD_ARGMIN,
   LN_FOLD_ALL, /* y is bool */
   LN_FOLD_ANY,
-  LN_FOLD_SQUARES,  /* sum of (x - shift)^2, shift per outer element in `aux` (the compute dtype, contiguous); for var */
-  LN_FOLD_ABS_POW,  /* sum of |x|^p, p in `p` */
+  LN_FOLD_SQUARES,       /* sum of (x - shift)^2, shift per outer element in `aux` (the compute dtype, contiguous); for var */
+  LN_FOLD_ABS_POW,       /* sum of |x|^p, p in `p` */
   LN_FOLD_COUNT_NONZERO, /* y is int64 */
   LN_FOLD_KINDS
 };
@@ -157,7 +157,7 @@ typedef struct ln_kernels {
   /* Pointwise: row is the operator's place among the pointwise rows; pass 0 is the formula (operand 0 = y), pass 1 + i the derivative of input i
    * (operands: dx, g, then x or a, b[, c], then y). compute is LN_FLOAT32, LN_FLOAT64 or LN_INT64. attrs are the row's, as doubles. */
   const char *(*pointwise)(int row, int pass, int compute, const ln_loop *loop, const double *attrs, int device);
-  const char *(*convert)(const ln_loop *loop, int device);                      /* operand 0 = operand 1, with dtype conversion */
+  const char *(*convert)(const ln_loop *loop, int device); /* operand 0 = operand 1, with dtype conversion */
   const char *(*random)(int kind, const ln_loop *loop, uint64_t seed, uint64_t offset, double a, double b, int device); /* operand 0, logical order */
   const char *(*arange)(char *y, int dtype, int64_t n, double start, double step, int device);
 
@@ -167,11 +167,11 @@ typedef struct ln_kernels {
   const char *(*softmax_dx)(const ln_rows *rows, bool log, int device); /* y, dy -> out */
 
   const char *(*gemm)(const ln_gemm *g, int device);
-  const char *(*conv)(const ln_conv *c, int device);                /* x, w, bias -> y */
-  const char *(*conv_dx)(const ln_conv *c, int device);             /* dy, w -> y = dx with x_stride */
-  const char *(*conv_dw)(const ln_conv *c, int device);             /* x, dy -> y = dw with w_stride */
+  const char *(*conv)(const ln_conv *c, int device);    /* x, w, bias -> y */
+  const char *(*conv_dx)(const ln_conv *c, int device); /* dy, w -> y = dx with x_stride */
+  const char *(*conv_dw)(const ln_conv *c, int device); /* x, dy -> y = dw with w_stride */
   const char *(*max_pool)(const ln_pool *p, int device);
-  const char *(*max_pool_dx)(const ln_pool *p, int device);         /* x = dy with y_stride, indices -> y = dx with x_stride, zeroed by the kernel */
+  const char *(*max_pool_dx)(const ln_pool *p, int device); /* x = dy with y_stride, indices -> y = dx with x_stride, zeroed by the kernel */
   const char *(*avg_pool)(const ln_pool *p, int device);
   const char *(*avg_pool_dx)(const ln_pool *p, int device);
   const char *(*batch_norm)(const ln_norm *n, int device);
@@ -182,7 +182,8 @@ typedef struct ln_kernels {
   const char *(*take_add)(const ln_take *t, int device);
   /* First place whose value is outside [low, high), or -1; x int64 with the loop's operand 1. */
   const char *(*find_outside)(const ln_loop *loop, int64_t low, int64_t high, int64_t *place, int device);
-  const char *(*nonzero)(const ln_loop *loop, int64_t *count, int64_t *out, int device); /* operand 1; out [count, 1] flat logical places, NULL to count */
+  const char *(*nonzero)(const ln_loop *loop, int64_t *count, int64_t *out,
+                         int device); /* operand 1; out [count, 1] flat logical places, NULL to count */
 
   const char *(*sgd)(const ln_step *s, int device);
   const char *(*adam)(const ln_step *s, int device);

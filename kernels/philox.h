@@ -45,9 +45,7 @@ LN_DRAW uint64_t ln_draw_bits(uint64_t seed, uint64_t i) {
 }
 
 /* [0, 1) from 24 bits, which float32 holds exactly, or from 53. */
-LN_DRAW double ln_draw_unit(uint64_t bits, int wide) {
-  return wide ? (double)(bits >> 11) * 0x1p-53 : (double)(bits >> 40) * 0x1p-24;
-}
+LN_DRAW double ln_draw_unit(uint64_t bits, int wide) { return wide ? (double)(bits >> 11) * 0x1p-53 : (double)(bits >> 40) * 0x1p-24; }
 
 /* The natural logarithm of x in (0, 1], by argument reduction and the series of 2 artanh; about 1 ulp. */
 LN_DRAW double ln_draw_log(double x) {
@@ -75,7 +73,9 @@ LN_DRAW double ln_draw_cos_turn(double u) {
   if (swap)
     c = t * (1.0 + z * (-1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 + z * (-1.0 / 39916800 + z * (1.0 / 6227020800.0)))))));
   else
-    c = 1.0 + z * (-1.0 / 2 + z * (1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 + z * (-1.0 / 3628800 + z * (1.0 / 479001600.0 + z * (-1.0 / 87178291200.0)))))));
+    c =
+      1.0 + z * (-1.0 / 2 +
+                 z * (1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 + z * (-1.0 / 3628800 + z * (1.0 / 479001600.0 + z * (-1.0 / 87178291200.0)))))));
   return negative ? -c : c;
 }
 

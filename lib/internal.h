@@ -18,9 +18,9 @@ int ln_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int ln_fail_nomem(int64_t bytes);
 /* A kernel's answer as a status: LN_OK for NULL. */
 int ln_kernel_status(const char *op, const char *failure);
-#define LN_TRY(call)               \
-  do {                             \
-    int ln_try_status = (call);    \
+#define LN_TRY(call)                                  \
+  do {                                                \
+    int ln_try_status = (call);                       \
     if (ln_try_status != LN_OK) return ln_try_status; \
   } while (0)
 /* "{2, 3}" for messages; rotates through a few buffers of the thread. */
@@ -54,9 +54,9 @@ void ln_storage_release(ln_storage *s);
 int ln_new(const int64_t *shape, int ndim, int dtype, int device, ln_tensor **out); /* row-major, uninitialised */
 int ln_new_like(const ln_tensor *t, int dtype, ln_tensor **out);                    /* row-major, same shape and device */
 int ln_new_strided(const int64_t *shape, const int64_t *stride, int ndim, int dtype, int device, ln_tensor **out);
-ln_tensor *ln_alias(const ln_tensor *t);               /* same geometry and storage, no history */
+ln_tensor *ln_alias(const ln_tensor *t);                                                   /* same geometry and storage, no history */
 void ln_set_geometry(ln_tensor *t, const int64_t *shape, const int64_t *stride, int ndim); /* and numel */
-bool ln_is_dense(const ln_tensor *t);                  /* its elements fill one block in some order of dims */
+bool ln_is_dense(const ln_tensor *t);                                                      /* its elements fill one block in some order of dims */
 static inline int64_t ln_itemsize(const ln_tensor *t) { return ln_dtype_size(t->dtype); }
 static inline bool ln_is_float(int dtype) { return dtype <= LN_BFLOAT16; }
 /* A loop, for dims that were just written: a vector load would wait until the narrow stores have left for memory. */
@@ -159,14 +159,14 @@ typedef struct ln_back {
   const char *name;
   const ln_attrs *attrs;
   int n_in, n_out;
-  ln_tensor **g;      /* gradients of the outputs; g[i] NULL when none came */
-  ln_tensor **in;     /* kept inputs, else NULL */
-  ln_tensor **out;    /* kept outputs, re-attached, else NULL */
+  ln_tensor **g;   /* gradients of the outputs; g[i] NULL when none came */
+  ln_tensor **in;  /* kept inputs, else NULL */
+  ln_tensor **out; /* kept outputs, re-attached, else NULL */
   ln_tensor **extra;
   const int64_t (*shape)[16]; /* shapes of all inputs, kept or not */
   const int64_t (*stride)[16];
   const int32_t *ndim, *dtype; /* ndim -1: no tensor, a number or absent */
-  int device; /* where the inputs were */
+  int device;                  /* where the inputs were */
   bool *needs;
   ln_tensor **dx;
   int status;
@@ -177,20 +177,20 @@ typedef void (*ln_backward_fn)(ln_back *b);
 
 /* Runs an operator inside a backward rule; outputs beyond the first are dropped. */
 ln_tensor *ln_do(ln_back *b, int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs);
-ln_tensor *ln_do_own(ln_back *b, ln_tensor *t);                   /* t's reference now belongs to b */
-ln_tensor *ln_do1(ln_back *b, int op, ln_tensor *x);              /* without attributes */
+ln_tensor *ln_do_own(ln_back *b, ln_tensor *t);      /* t's reference now belongs to b */
+ln_tensor *ln_do1(ln_back *b, int op, ln_tensor *x); /* without attributes */
 ln_tensor *ln_do2(ln_back *b, int op, ln_tensor *x, ln_tensor *y);
-ln_tensor *ln_do_scale(ln_back *b, ln_tensor *x, double factor);  /* x * factor */
-ln_tensor *ln_do_shift(ln_back *b, ln_tensor *x, double term);    /* x + term */
+ln_tensor *ln_do_scale(ln_back *b, ln_tensor *x, double factor); /* x * factor */
+ln_tensor *ln_do_shift(ln_back *b, ln_tensor *x, double term);   /* x + term */
 ln_tensor *ln_do_sum(ln_back *b, ln_tensor *x, uint32_t mask, bool keepdim);
-ln_tensor *ln_do_view(ln_back *b, ln_tensor *x, const int64_t *shape, int ndim);   /* reshape */
+ln_tensor *ln_do_view(ln_back *b, ln_tensor *x, const int64_t *shape, int ndim); /* reshape */
 ln_tensor *ln_do_expand(ln_back *b, ln_tensor *x, const int64_t *shape, int ndim);
 ln_tensor *ln_do_sum_to(ln_back *b, ln_tensor *x, const int64_t *shape, int ndim); /* the inverse of broadcasting */
 ln_tensor *ln_do_transpose(ln_back *b, ln_tensor *x, int d0, int d1);
 ln_tensor *ln_do_unsqueeze_mask(ln_back *b, ln_tensor *x, uint32_t mask, int ndim); /* puts reduced dims back as 1 */
-ln_tensor *ln_do_zeros(ln_back *b, int input);                    /* zeros in the shape of that input */
+ln_tensor *ln_do_zeros(ln_back *b, int input);                                      /* zeros in the shape of that input */
 ln_tensor *ln_do_to(ln_back *b, ln_tensor *x, int dtype);
-void ln_give(ln_back *b, int input, ln_tensor *dx);               /* b->dx[input] = dx, retained; NULL is no gradient */
+void ln_give(ln_back *b, int input, ln_tensor *dx); /* b->dx[input] = dx, retained; NULL is no gradient */
 
 /* Forward rules that are made of operators use the same functions between these two; nothing is recorded. `result`, retained, goes to *out. */
 typedef struct ln_compose {
@@ -210,8 +210,8 @@ typedef struct ln_op_row {
   ln_backward_fn backward, backward_any;
   int pointwise; /* place among the pointwise rows, -1 */
   int n_slots;
-  int cost;      /* 0 cheap, 1 dear */
-  int result;    /* class of a pointwise row: ln_class */
+  int cost;           /* 0 cheap, 1 dear */
+  int result;         /* class of a pointwise row: ln_class */
   double defaults[3]; /* pointwise: of its attributes */
   bool passes[3];     /* pointwise: derivative i is g itself */
   uint32_t keep[3];   /* pointwise: what derivative i mentions: bit 0-2 inputs, bit 3 the result */
@@ -231,8 +231,8 @@ int ln_view_refresh(ln_tensor *t); /* a view whose base was changed in place get
 /* Grad mode bits of lunette.h, per thread. */
 enum { LN_MODE_GRAD = 1, LN_MODE_ANOMALY = 2 };
 int ln_node_gradient_source(ln_tensor *t, ln_node **node, int *output); /* the node (or accumulator) that takes t's gradient, retained; NULL */
-void ln_dead_push(int lua);          /* a Lua part is no longer needed */
-void ln_node_forget(ln_tensor *t);   /* t, whose gradient was to be retained, goes */
+void ln_dead_push(int lua);                                             /* a Lua part is no longer needed */
+void ln_node_forget(ln_tensor *t);                                      /* t, whose gradient was to be retained, goes */
 int ln_node_op(const ln_node *n);
 void ln_node_retain(ln_node *n);
 void ln_node_release(ln_node *n); /* iterative: a chain of any length is freed without recursion */

@@ -28,29 +28,17 @@ enum { LN_ABI = 1, LN_MAX_DIMS = 16, LN_MAX_OUTPUTS = 3, LN_ATTR_SLOTS = 14, LN_
 
 enum ln_status {
   LN_OK,
-  LN_ERROR,   /* a wrong argument or a failed resource: ln_error() says which */
-  LN_NOMEM,   /* out of memory: collecting garbage and calling again may help */
+  LN_ERROR,    /* a wrong argument or a failed resource: ln_error() says which */
+  LN_NOMEM,    /* out of memory: collecting garbage and calling again may help */
   LN_NEEDS_LUA /* the autograd engine met a part that only Lua can run */
 };
 
-enum ln_dtype {
-  LN_FLOAT32,
-  LN_FLOAT64,
-  LN_FLOAT16,
-  LN_BFLOAT16,
-  LN_INT8,
-  LN_INT16,
-  LN_INT32,
-  LN_INT64,
-  LN_UINT8,
-  LN_BOOL,
-  LN_DTYPES
-};
+enum ln_dtype { LN_FLOAT32, LN_FLOAT64, LN_FLOAT16, LN_BFLOAT16, LN_INT8, LN_INT16, LN_INT32, LN_INT64, LN_UINT8, LN_BOOL, LN_DTYPES };
 
 enum ln_tensor_flags {
-  LN_REQUIRES_GRAD = 1, /* a leaf that wants a gradient, or an output with a node */
-  LN_RETAIN_GRAD = 2,   /* a non-leaf whose gradient is kept */
-  LN_PARAMETER = 4,     /* an nn.Parameter */
+  LN_REQUIRES_GRAD = 1,       /* a leaf that wants a gradient, or an output with a node */
+  LN_RETAIN_GRAD = 2,         /* a non-leaf whose gradient is kept */
+  LN_PARAMETER = 4,           /* an nn.Parameter */
   LN_VIEW_WITHOUT_HISTORY = 8 /* a view made while gradients were off */
 };
 
@@ -72,15 +60,15 @@ typedef struct ln_tensor {
   int64_t numel;
   char *data; /* the first element */
   ln_storage *storage;
-  ln_node *node;          /* the node that made it; NULL for a leaf */
+  ln_node *node; /* the node that made it; NULL for a leaf */
   struct ln_tensor *grad;
   ln_node *accumulator;   /* the leaf's entrance into the graph, not owned */
   struct ln_tensor *base; /* for a differentiable view: the tensor it looks at */
   uint32_t base_version;  /* version of the storage when `node` was derived from `base` */
   uint32_t refs;
-  int32_t output;         /* which output of `node` this is */
-  int32_t hook;           /* Lua id of a leaf's hooks, 0 when none */
-  int32_t scope_slot;     /* place in the innermost scope, -1 when none owns it */
+  int32_t output;     /* which output of `node` this is */
+  int32_t hook;       /* Lua id of a leaf's hooks, 0 when none */
+  int32_t scope_slot; /* place in the innermost scope, -1 when none owns it */
   int64_t shape[16];
   int64_t stride[16];
 } ln_tensor;
@@ -118,15 +106,15 @@ enum ln_op_kind { LN_UNARY, LN_BINARY, LN_TERNARY, LN_STRUCTURED };
 /* One row of ops.def as the program sees it. */
 typedef struct ln_op_info {
   const char *name;
-  const char *signature;  /* "x, dim:int=-1, keepdim:bool=false"; a name without a type is a tensor, `?` optional, `[]` a list */
+  const char *signature; /* "x, dim:int=-1, keepdim:bool=false"; a name without a type is a tensor, `?` optional, `[]` a list */
   const char *doc;
-  const char *forward;    /* text of the formula; NULL for structured operators */
+  const char *forward; /* text of the formula; NULL for structured operators */
   const char *derivative[3];
-  const char *classname;  /* FLOAT, SAME, TEST; NULL for structured operators */
-  double low, high;       /* range of inputs in which the specs sample */
+  const char *classname; /* FLOAT, SAME, TEST; NULL for structured operators */
+  double low, high;      /* range of inputs in which the specs sample */
   int32_t kind;
   int32_t n_outputs;
-  int32_t grad;           /* 0 none, 1 composed of operators, 2 fused next to composed, 3 formula, 4 composite: made of operators that are recorded */
+  int32_t grad; /* 0 none, 1 composed of operators, 2 fused next to composed, 3 formula, 4 composite: made of operators that are recorded */
   int32_t is_view;
 } ln_op_info;
 
@@ -150,9 +138,9 @@ int ln_tensor_empty(const int64_t *shape, int ndim, int dtype, int device, ln_te
 int ln_tensor_alias(ln_tensor *t, ln_tensor **out);
 void ln_tensor_retain(ln_tensor *t);
 void ln_tensor_release(ln_tensor *t);
-void ln_handle_release(ln_handle *h); /* finalizer of a handle */
-int ln_tensor_item(const ln_tensor *t, double *number, int64_t *integer); /* one element; both views of its value */
-int ln_tensor_read(const ln_tensor *t, double *numbers, int64_t *integers); /* every element in logical order, either may be NULL */
+void ln_handle_release(ln_handle *h);                                              /* finalizer of a handle */
+int ln_tensor_item(const ln_tensor *t, double *number, int64_t *integer);          /* one element; both views of its value */
+int ln_tensor_read(const ln_tensor *t, double *numbers, int64_t *integers);        /* every element in logical order, either may be NULL */
 int ln_tensor_write(ln_tensor *t, const double *numbers, const int64_t *integers); /* the inverse; integers when not NULL */
 bool ln_tensor_is_contiguous(const ln_tensor *t);
 bool ln_tensor_equal(const ln_tensor *a, const ln_tensor *b); /* same shape, dtype and values; cpu */
@@ -186,23 +174,25 @@ enum ln_stop {
   LN_STOP_FORMULA    /* derivative of an elementwise operator, to be recorded */
 };
 /* inputs: NULL with n_inputs 0 accumulates into all leaves; else gradients of those alone. accumulate: into .grad; else kept for ln_engine_result. */
-int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, bool retain_graph, bool create_graph, ln_tensor *const *inputs, int n_inputs, bool accumulate, ln_engine **out);
+int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, bool retain_graph, bool create_graph, ln_tensor *const *inputs,
+                    int n_inputs, bool accumulate, ln_engine **out);
 int ln_engine_run(ln_engine *e);
 int ln_engine_stop(ln_engine *e, int *lua, int *op, int *n_in, int *n_out); /* an ln_stop; ids and counts of what waits */
-int ln_engine_gradient(ln_engine *e, int i, ln_tensor **out);  /* of output i of the node that waits; may be NULL */
-int ln_engine_saved(ln_engine *e, int i, ln_tensor **out);     /* saved values of the node that waits: inputs, then outputs, then extras */
-bool ln_engine_needs(ln_engine *e, int i);                     /* does input i want a gradient? */
+int ln_engine_gradient(ln_engine *e, int i, ln_tensor **out);               /* of output i of the node that waits; may be NULL */
+int ln_engine_saved(ln_engine *e, int i, ln_tensor **out); /* saved values of the node that waits: inputs, then outputs, then extras */
+bool ln_engine_needs(ln_engine *e, int i);                 /* does input i want a gradient? */
 const ln_attrs *ln_engine_attrs(ln_engine *e);
 int ln_engine_input(ln_engine *e, int i, int64_t *shape, int *dtype); /* ndim of input i of the node that waits; shape has room for 16 */
-int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad);    /* grad may be NULL */
-int ln_engine_result(ln_engine *e, int i, ln_tensor **out);    /* gradient of inputs[i]; may be NULL */
+int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad);           /* grad may be NULL */
+int ln_engine_result(ln_engine *e, int i, ln_tensor **out);           /* gradient of inputs[i]; may be NULL */
 void ln_engine_free(ln_engine *e);
 
 /* -- Lua parts of the graph --
  * An id names a closure that Lua keeps in an array. Ids of freed parts are drained from the dead list. */
 int ln_hook_attach(ln_tensor *t, int lua); /* one id a tensor: the list of its hooks lives in Lua; LN_ERROR when no gradient is wanted */
 int ln_hook_id(const ln_tensor *t);        /* 0 when none */
-int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out, ln_tensor *const *saved, int n_saved);
+int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out, ln_tensor *const *saved,
+                       int n_saved);
 int ln_dead_ids(int *ids, int capacity); /* moves up to capacity ids out; returns how many */
 /* anomaly mode: where the next nodes are made */
 void ln_anomaly_place(const char *place);
@@ -213,11 +203,11 @@ int ln_scope_keep(ln_tensor *t); /* t outlives the innermost scope: it moves to 
 void ln_scope_end(void);
 int ln_scope_depth(void);
 typedef struct ln_memory {
-  int64_t live;       /* bytes in use by storages of this thread */
-  int64_t cached;     /* bytes kept for reuse */
-  int64_t since;      /* bytes allocated since ln_memory_cycle */
+  int64_t live;   /* bytes in use by storages of this thread */
+  int64_t cached; /* bytes kept for reuse */
+  int64_t since;  /* bytes allocated since ln_memory_cycle */
   int64_t peak;
-  int64_t tensors;    /* headers in use */
+  int64_t tensors; /* headers in use */
   int64_t nodes;
 } ln_memory;
 ln_memory *ln_memory_counters(void); /* this thread's, at a fixed address */
@@ -235,8 +225,10 @@ void ln_generator_set(ln_generator *g, uint64_t seed, uint64_t offset);
 void ln_generator_use(ln_generator *g);
 
 /* -- Optimizers: one call a step for all parameters; parameters without gradient are passed over -- */
-int ln_sgd_step(ln_tensor *const *params, ln_tensor *const *momentum_buffers, const bool *first, int n, double lr, double momentum, double dampening, double weight_decay, bool nesterov, bool maximize);
-int ln_adam_step(ln_tensor *const *params, ln_tensor *const *exp_avgs, ln_tensor *const *exp_avg_sqs, ln_tensor *const *max_exp_avg_sqs, int n, const int64_t *step, double lr, double beta1, double beta2, double eps, double weight_decay, bool decoupled, bool maximize);
+int ln_sgd_step(ln_tensor *const *params, ln_tensor *const *momentum_buffers, const bool *first, int n, double lr, double momentum, double dampening,
+                double weight_decay, bool nesterov, bool maximize);
+int ln_adam_step(ln_tensor *const *params, ln_tensor *const *exp_avgs, ln_tensor *const *exp_avg_sqs, ln_tensor *const *max_exp_avg_sqs, int n,
+                 const int64_t *step, double lr, double beta1, double beta2, double eps, double weight_decay, bool decoupled, bool maximize);
 
 /* -- Files -- */
 int ln_safetensors_open(const char *path, ln_safetensors **out); /* memory-mapped; the header is checked whole before anything is allocated */

@@ -12,10 +12,10 @@ enum { FORWARD, DX, DW };
 typedef struct plan {
   const ln_conv *c;
   int64_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
-  int64_t xs[5], ws[5], ys[5];    /* n, c, then the dims */
-  int64_t cg, og, taps, width;    /* channels of a group, in and out; width = taps * cg */
-  int64_t lines, chunk;           /* rows of out[2] patches: all, and at a time */
-  ln_t *w, *patches, *block;      /* [groups, og, width], [chunk, out[2], width], [chunk, out[2], og] */
+  int64_t xs[5], ws[5], ys[5]; /* n, c, then the dims */
+  int64_t cg, og, taps, width; /* channels of a group, in and out; width = taps * cg */
+  int64_t lines, chunk;        /* rows of out[2] patches: all, and at a time */
+  ln_t *w, *patches, *block;   /* [groups, og, width], [chunk, out[2], width], [chunk, out[2], og] */
 } plan;
 
 static void plan_dims(plan *p) {
@@ -127,7 +127,7 @@ static void unfold_line(const plan *p, const ln_t *x, int64_t line, ln_t *row) {
 static void unfold(const plan *p, int64_t group, int64_t first, int64_t count) {
   const ln_t *x = (const ln_t *)p->c->x + group * p->cg * p->xs[1];
   int64_t size = p->out[2] * p->width;
-#pragma omp parallel for num_threads(ln_cpu_threads(count * size, LN_GRAIN_CHEAP)) schedule(static)
+#pragma omp parallel for num_threads(ln_cpu_threads(count *size, LN_GRAIN_CHEAP)) schedule(static)
   for (int64_t i = 0; i < count; i++) unfold_line(p, x, first + i, p->patches + i * size);
 }
 
@@ -172,7 +172,7 @@ static int64_t line_offset(const plan *p, int64_t line) {
 static void write_block(const plan *p, int64_t group, int64_t first, int64_t count) {
   const ln_t *bias = p->c->bias ? (const ln_t *)p->c->bias + group * p->og : NULL;
   int64_t size = p->out[2] * p->og;
-#pragma omp parallel for num_threads(ln_cpu_threads(count * size, LN_GRAIN_CHEAP)) schedule(static)
+#pragma omp parallel for num_threads(ln_cpu_threads(count *size, LN_GRAIN_CHEAP)) schedule(static)
   for (int64_t i = 0; i < count; i++) {
     ln_t *y = (ln_t *)p->c->y + line_offset(p, first + i) + group * p->og * p->ys[1];
     const ln_t *row = p->block + i * size;
@@ -183,7 +183,7 @@ static void write_block(const plan *p, int64_t group, int64_t first, int64_t cou
 
 static void read_block(const plan *p, int64_t group, int64_t first, int64_t count) {
   int64_t size = p->out[2] * p->og;
-#pragma omp parallel for num_threads(ln_cpu_threads(count * size, LN_GRAIN_CHEAP)) schedule(static)
+#pragma omp parallel for num_threads(ln_cpu_threads(count *size, LN_GRAIN_CHEAP)) schedule(static)
   for (int64_t i = 0; i < count; i++) {
     const ln_t *dy = (const ln_t *)p->c->dy + line_offset(p, first + i) + group * p->og * p->ys[1];
     ln_t *row = p->block + i * size;

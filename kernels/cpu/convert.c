@@ -7,7 +7,7 @@ typedef struct work {
   int64_t size, stride[2];
 } work;
 
-#define MOVE(type)                                                                        \
+#define MOVE(type) \
   for (int64_t i = 0; i < n; i++) *(type *)(y + i * sy) = *(const type *)(x + i * sx);
 
 static void move(void *context, int64_t n, char *const *p) {

@@ -2,32 +2,32 @@
 #include "cpu.h"
 #include "half.h"
 
-#define LOAD(type, value)                                        \
-  {                                                              \
-    if (stride == (int64_t)sizeof(type)) {                       \
-      const type *v = (const type *)x;                           \
-      for (int64_t i = 0; i < n; i++) y[i] = (ln_t)value(v[i]);  \
-    } else {                                                     \
-      for (int64_t i = 0; i < n; i++, x += stride) {             \
-        type v;                                                  \
-        memcpy(&v, x, sizeof v);                                 \
-        y[i] = (ln_t)value(v);                                   \
-      }                                                          \
-    }                                                            \
-    return;                                                      \
+#define LOAD(type, value)                                       \
+  {                                                             \
+    if (stride == (int64_t)sizeof(type)) {                      \
+      const type *v = (const type *)x;                          \
+      for (int64_t i = 0; i < n; i++) y[i] = (ln_t)value(v[i]); \
+    } else {                                                    \
+      for (int64_t i = 0; i < n; i++, x += stride) {            \
+        type v;                                                 \
+        memcpy(&v, x, sizeof v);                                \
+        y[i] = (ln_t)value(v);                                  \
+      }                                                         \
+    }                                                           \
+    return;                                                     \
   }
-#define STORE(type, value)                                       \
-  {                                                              \
-    if (stride == (int64_t)sizeof(type)) {                       \
-      type *v = (type *)y;                                       \
-      for (int64_t i = 0; i < n; i++) v[i] = (type)value(x[i]);  \
-    } else {                                                     \
-      for (int64_t i = 0; i < n; i++, y += stride) {             \
-        type v = (type)value(x[i]);                              \
-        memcpy(y, &v, sizeof v);                                 \
-      }                                                          \
-    }                                                            \
-    return;                                                      \
+#define STORE(type, value)                                      \
+  {                                                             \
+    if (stride == (int64_t)sizeof(type)) {                      \
+      type *v = (type *)y;                                      \
+      for (int64_t i = 0; i < n; i++) v[i] = (type)value(x[i]); \
+    } else {                                                    \
+      for (int64_t i = 0; i < n; i++, y += stride) {            \
+        type v = (type)value(x[i]);                             \
+        memcpy(y, &v, sizeof v);                                \
+      }                                                         \
+    }                                                           \
+    return;                                                     \
   }
 #define SAME(v) (v)
 #define TRUTH(v) ((v) != 0)

@@ -32,9 +32,7 @@ int ln_cpu_threads(int64_t work, int64_t grain);
 #define LN_GRAIN_DEAR 4096
 
 /* The compute type of a dtype: 0 f32, 1 f64, 2 i64. */
-static inline int ln_cpu_type_of(int dtype) {
-  return dtype == LN_FLOAT64 ? 1 : dtype >= LN_INT8 ? 2 : 0;
-}
+static inline int ln_cpu_type_of(int dtype) { return dtype == LN_FLOAT64 ? 1 : dtype >= LN_INT8 ? 2 : 0; }
 
 static inline int ln_cpu_size_of(int dtype) {
   static const uint8_t size[LN_DTYPES] = {4, 8, 2, 2, 1, 2, 4, 8, 1, 1};
@@ -78,7 +76,7 @@ const char *ln_cpu_indexed(const ln_indexed *i, int device);
 const char *ln_cpu_take(const ln_take *t, int device);
 const char *ln_cpu_find_outside(const ln_loop *loop, int64_t low, int64_t high, int64_t *place, int device);
 const char *ln_cpu_nonzero(const ln_loop *loop, int64_t *count, int64_t *out, int device);
-const char *ln_cpu_gemm(const ln_gemm *g, int device);  /* kernels/cpu/gemm.c: OpenBLAS, oneDNN, our loop */
+const char *ln_cpu_gemm(const ln_gemm *g, int device); /* kernels/cpu/gemm.c: OpenBLAS, oneDNN, our loop */
 /* oneDNN (kernels/cpu/onednn.c): true when it took the work; without the library always false. */
 bool ln_onednn_sgemm(const ln_gemm *g);
 bool ln_onednn_conv(const ln_conv *c, int pass, const char **failure); /* pass 0 forward, 1 dx, 2 dw */

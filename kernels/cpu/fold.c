@@ -29,7 +29,7 @@ typedef double acc_t;
 /* How values meet; what they are before that is `map`'s business. */
 enum meet { SUM, PROD, MAX, MIN };
 static const enum meet meets[LN_FOLD_KINDS] = {
-  [LN_FOLD_SUM] = SUM, [LN_FOLD_PROD] = PROD, [LN_FOLD_MAX] = MAX, [LN_FOLD_MIN] = MIN, [LN_FOLD_ALL] = MIN,
+  [LN_FOLD_SUM] = SUM, [LN_FOLD_PROD] = PROD,   [LN_FOLD_MAX] = MAX,     [LN_FOLD_MIN] = MIN,           [LN_FOLD_ALL] = MIN,
   [LN_FOLD_ANY] = MAX, [LN_FOLD_SQUARES] = SUM, [LN_FOLD_ABS_POW] = SUM, [LN_FOLD_COUNT_NONZERO] = SUM,
 };
 
@@ -56,25 +56,25 @@ static acc_t merge(enum meet how, acc_t a, acc_t x) {
 
 /* -- One chunk of contiguous values, a multiple of LN_LANES -- */
 
-#define CHUNK_OF(name, MEET)                                                                \
-  static ln_t name(const ln_t *x, int64_t n, ln_t start) {                                  \
-    ln_t LN_ALIGN lane[LN_LANES];                                                           \
-    for (int j = 0; j < LN_LANES; j++) lane[j] = start;                                     \
-    for (int64_t i = 0; i < n; i += LN_LANES)                                               \
-      for (int j = 0; j < LN_LANES; j++) lane[j] = lane[j] != lane[j] ? lane[j] : MEET(lane[j], x[i + j]); \
-    for (int half = LN_LANES / 2; half; half /= 2)                                          \
+#define CHUNK_OF(name, MEET)                                                                                 \
+  static ln_t name(const ln_t *x, int64_t n, ln_t start) {                                                   \
+    ln_t LN_ALIGN lane[LN_LANES];                                                                            \
+    for (int j = 0; j < LN_LANES; j++) lane[j] = start;                                                      \
+    for (int64_t i = 0; i < n; i += LN_LANES)                                                                \
+      for (int j = 0; j < LN_LANES; j++) lane[j] = lane[j] != lane[j] ? lane[j] : MEET(lane[j], x[i + j]);   \
+    for (int half = LN_LANES / 2; half; half /= 2)                                                           \
       for (int j = 0; j < half; j++) lane[j] = lane[j] != lane[j] ? lane[j] : MEET(lane[j], lane[j + half]); \
-    return lane[0];                                                                         \
+    return lane[0];                                                                                          \
   }
-#define CHUNK_PLAIN(name, MEET)                                                             \
-  static ln_t name(const ln_t *x, int64_t n, ln_t start) {                                  \
-    ln_t LN_ALIGN lane[LN_LANES];                                                           \
-    for (int j = 0; j < LN_LANES; j++) lane[j] = start;                                     \
-    for (int64_t i = 0; i < n; i += LN_LANES)                                               \
-      for (int j = 0; j < LN_LANES; j++) lane[j] = MEET(lane[j], x[i + j]);                 \
-    for (int half = LN_LANES / 2; half; half /= 2)                                          \
-      for (int j = 0; j < half; j++) lane[j] = MEET(lane[j], lane[j + half]);               \
-    return lane[0];                                                                         \
+#define CHUNK_PLAIN(name, MEET)                                               \
+  static ln_t name(const ln_t *x, int64_t n, ln_t start) {                    \
+    ln_t LN_ALIGN lane[LN_LANES];                                             \
+    for (int j = 0; j < LN_LANES; j++) lane[j] = start;                       \
+    for (int64_t i = 0; i < n; i += LN_LANES)                                 \
+      for (int j = 0; j < LN_LANES; j++) lane[j] = MEET(lane[j], x[i + j]);   \
+    for (int half = LN_LANES / 2; half; half /= 2)                            \
+      for (int j = 0; j < half; j++) lane[j] = MEET(lane[j], lane[j + half]); \
+    return lane[0];                                                           \
   }
 CHUNK_PLAIN(chunk_sum, MEET_SUM)
 CHUNK_PLAIN(chunk_prod, MEET_PROD)

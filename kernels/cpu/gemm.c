@@ -24,16 +24,17 @@ static void blas(const ln_gemm *g, int64_t i) {
   CBLAS_TRANSPOSE tb = transposed(g->b_row, g->b_col, g->k, g->n, &ldb) ? CblasTrans : CblasNoTrans;
   int m = (int)g->m, n = (int)g->n, k = (int)g->k;
   if (g->dtype == LN_FLOAT32)
-    cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, (float)g->alpha, (const float *)g->a + i * g->a_batch, (int)lda, (const float *)g->b + i * g->b_batch, (int)ldb,
-                (float)g->beta, (float *)g->c + i * g->c_batch, (int)g->c_row);
+    cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, (float)g->alpha, (const float *)g->a + i * g->a_batch, (int)lda, (const float *)g->b + i * g->b_batch,
+                (int)ldb, (float)g->beta, (float *)g->c + i * g->c_batch, (int)g->c_row);
   else
-    cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, g->alpha, (const double *)g->a + i * g->a_batch, (int)lda, (const double *)g->b + i * g->b_batch, (int)ldb,
-                g->beta, (double *)g->c + i * g->c_batch, (int)g->c_row);
+    cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, g->alpha, (const double *)g->a + i * g->a_batch, (int)lda, (const double *)g->b + i * g->b_batch,
+                (int)ldb, g->beta, (double *)g->c + i * g->c_batch, (int)g->c_row);
 }
 
 static bool fits_blas(const ln_gemm *g) {
   const int64_t most = INT32_MAX;
-  return g->m <= most && g->n <= most && g->k <= most && g->a_row <= most && g->a_col <= most && g->b_row <= most && g->b_col <= most && g->c_row <= most;
+  return g->m <= most && g->n <= most && g->k <= most && g->a_row <= most && g->a_col <= most && g->b_row <= most && g->b_col <= most &&
+         g->c_row <= most;
 }
 
 const char *ln_cpu_gemm(const ln_gemm *g, int device) {

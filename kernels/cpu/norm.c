@@ -42,7 +42,8 @@ static inline __attribute__((always_inline)) void add_one(enum what what, ln_t x
 }
 
 /* One channel whose elements of a plane follow each other. */
-static inline __attribute__((always_inline)) void sum_planes(enum what what, const ln_norm *w, int64_t c, ln_t mean, ln_t rstd, double *a, double *b) {
+static inline __attribute__((always_inline)) void sum_planes(enum what what, const ln_norm *w, int64_t c, ln_t mean, ln_t rstd, double *a,
+                                                             double *b) {
   ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN db[LN_BUFFER];
   view x = view_of(w->x, w->x_stride, w->dtype), dy = view_of(w->dy, w->dy_stride, w->dtype);
   for (int64_t n = 0; n < w->n; n++) {
@@ -64,7 +65,8 @@ static inline __attribute__((always_inline)) void sum_planes(enum what what, con
 }
 
 /* Up to LANES channels that lie side by side. */
-static inline __attribute__((always_inline)) void sum_columns(enum what what, const ln_norm *w, int64_t c, int64_t width, const ln_t *mean, const ln_t *rstd, sums *s) {
+static inline __attribute__((always_inline)) void sum_columns(enum what what, const ln_norm *w, int64_t c, int64_t width, const ln_t *mean,
+                                                              const ln_t *rstd, sums *s) {
   ln_t LN_ALIGN xb[LANES] = {0}, LN_ALIGN db[LANES] = {0}, la[LANES] = {0}, lb[LANES] = {0};
   view x = view_of(w->x, w->x_stride, w->dtype), dy = view_of(w->dy, w->dy_stride, w->dtype);
   bool whole = width == LANES;
@@ -90,7 +92,8 @@ static inline __attribute__((always_inline)) void sum_columns(enum what what, co
 
 static bool side_by_side(const ln_norm *w) { return w->x_stride[1] == 1 && w->c > 1; }
 
-static inline __attribute__((always_inline)) void sum_kind(enum what what, const ln_norm *w, int64_t c, int64_t width, const ln_t *mean, const ln_t *rstd, sums *s) {
+static inline __attribute__((always_inline)) void sum_kind(enum what what, const ln_norm *w, int64_t c, int64_t width, const ln_t *mean,
+                                                           const ln_t *rstd, sums *s) {
   if (side_by_side(w)) {
     sum_columns(what, w, c, width, mean, rstd, s);
     return;

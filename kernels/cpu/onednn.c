@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define ENTRIES 128   /* primitives kept in a thread */
+#define ENTRIES 128 /* primitives kept in a thread */
 #define KEY_WORDS 42
 #define DECLINED ((dnnl_primitive_t)1) /* the library has nothing good for this geometry */
 #define DIMS_MOST 5
@@ -143,7 +143,8 @@ static bool is_channels_last(const dnnl_dim_t *shape, const int64_t *stride, int
 static dnnl_format_tag_t channels_last(int spatial) { return spatial == 1 ? dnnl_nwc : spatial == 2 ? dnnl_nhwc : dnnl_ndhwc; }
 
 /* Descriptions of an activation [n, c, spatial]: as the caller has it and as the primitive gets it. */
-static bool describe_data(int64_t n, int64_t c, const int64_t *spatial, int count, const int64_t *stride, dnnl_memory_desc_t *outside, dnnl_memory_desc_t *inside) {
+static bool describe_data(int64_t n, int64_t c, const int64_t *spatial, int count, const int64_t *stride, dnnl_memory_desc_t *outside,
+                          dnnl_memory_desc_t *inside) {
   dnnl_dims_t shape = {n, c};
   for (int d = 0; d < count; d++) shape[2 + d] = spatial[d];
   if (dnnl_memory_desc_init_by_tag(inside, count + 2, shape, dnnl_f32, channels_last(count)) != dnnl_success) return false;
@@ -196,8 +197,8 @@ static bool backward_desc(const shapes *s, int pass, dnnl_convolution_desc_t *de
   if (pass == CONV_DX)
     return dnnl_dilated_convolution_backward_data_desc_init(desc, dnnl_convolution_direct, &s->x[1], &s->w[1], &s->y[1], s->stride, s->dilation,
                                                             s->before, s->after) == dnnl_success;
-  return dnnl_dilated_convolution_backward_weights_desc_init(desc, dnnl_convolution_direct, &s->x[1], &s->w[1], NULL, &s->y[1], s->stride, s->dilation,
-                                                             s->before, s->after) == dnnl_success;
+  return dnnl_dilated_convolution_backward_weights_desc_init(desc, dnnl_convolution_direct, &s->x[1], &s->w[1], NULL, &s->y[1], s->stride,
+                                                             s->dilation, s->before, s->after) == dnnl_success;
 }
 
 static dnnl_primitive_desc_t find_primitive(cache *k, const shapes *s, const ln_conv *c, int pass) {

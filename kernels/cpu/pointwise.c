@@ -9,24 +9,26 @@
 typedef void (*block_fn)(ln_t *y, const ln_t *const *in, int64_t n, const double *at);
 
 #define A0
-#define A1(n0, d0) \
+#define A1(n0, d0)                \
   const ln_t n0 = ln_attr(at[0]); \
   (void)n0;
-#define A2(n0, d0, n1, d1) A1(n0, d0) const ln_t n1 = ln_attr(at[1]); (void)n1;
-#define A3(n0, d0, n1, d1, n2, d2) A2(n0, d0, n1, d1) const ln_t n2 = ln_attr(at[2]); (void)n2;
+#define A2(n0, d0, n1, d1)                   \
+  A1(n0, d0) const ln_t n1 = ln_attr(at[1]); \
+  (void)n1;
+#define A3(n0, d0, n1, d1, n2, d2)                   \
+  A2(n0, d0, n1, d1) const ln_t n2 = ln_attr(at[2]); \
+  (void)n2;
 
 /* One loop: `operands` declares the names of the formula at element i. */
-#define BLOCK(function, attrs, operands, formula)                                            \
-  static void function(ln_t *y_, const ln_t *const *in, int64_t n, const double *at) {       \
-    (void)at;                                                                                \
-    attrs n &= ~(int64_t)(LN_LANES - 1);                                                     \
-    LN_INDEPENDENT                                                                            \
-    for (int64_t i = 0; i < n; i++) {                                                        \
-      operands y_[i] = (ln_t)(formula);                                                      \
-    }                                                                                        \
+#define BLOCK(function, attrs, operands, formula)                                      \
+  static void function(ln_t *y_, const ln_t *const *in, int64_t n, const double *at) { \
+    (void)at;                                                                          \
+    attrs n &= ~(int64_t)(LN_LANES - 1);                                               \
+    LN_INDEPENDENT                                                                     \
+    for (int64_t i = 0; i < n; i++) { operands y_[i] = (ln_t)(formula); }              \
   }
-#define USE(name, k)              \
-  const ln_t name = in[k][i];     \
+#define USE(name, k)          \
+  const ln_t name = in[k][i]; \
   (void)name;
 #define IN_UNARY USE(x, 0)
 #define IN_BINARY USE(a, 0) USE(b, 1)
@@ -52,12 +54,11 @@ typedef void (*block_fn)(ln_t *y, const ln_t *const *in, int64_t n, const double
 
 #define UNARY(name, class, cost, attrs, doc, f, dx, low, high) \
   KEEP_##class(BLOCK(name##_f, attrs, IN_UNARY, f) DERIVATIVE(name##_d0, attrs, GRAD_UNARY, dx))
-#define BINARY(name, class, cost, attrs, doc, f, da, db, low, high)                               \
-  KEEP_##class(BLOCK(name##_f, attrs, IN_BINARY, f) DERIVATIVE(name##_d0, attrs, GRAD_BINARY, da) \
-                 DERIVATIVE(name##_d1, attrs, GRAD_BINARY, db))
-#define TERNARY(name, class, cost, attrs, doc, f, da, db, dc, low, high)                            \
-  KEEP_##class(BLOCK(name##_f, attrs, IN_TERNARY, f) DERIVATIVE(name##_d0, attrs, GRAD_TERNARY, da) \
-                 DERIVATIVE(name##_d1, attrs, GRAD_TERNARY, db) DERIVATIVE(name##_d2, attrs, GRAD_TERNARY, dc))
+#define BINARY(name, class, cost, attrs, doc, f, da, db, low, high) \
+  KEEP_##class(BLOCK(name##_f, attrs, IN_BINARY, f) DERIVATIVE(name##_d0, attrs, GRAD_BINARY, da) DERIVATIVE(name##_d1, attrs, GRAD_BINARY, db))
+#define TERNARY(name, class, cost, attrs, doc, f, da, db, dc, low, high)                                                                           \
+  KEEP_##class(BLOCK(name##_f, attrs, IN_TERNARY, f) DERIVATIVE(name##_d0, attrs, GRAD_TERNARY, da) DERIVATIVE(name##_d1, attrs, GRAD_TERNARY, db) \
+                 DERIVATIVE(name##_d2, attrs, GRAD_TERNARY, dc))
 #include "../../lib/ops.def"
 #undef UNARY
 #undef BINARY

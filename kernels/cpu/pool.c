@@ -73,16 +73,14 @@ static window window_of(const plan *q, int64_t line, int64_t ow) {
 
 static bool is_empty(const window *w) { return w->low[0] >= w->high[0] || w->low[1] >= w->high[1] || w->low[2] >= w->high[2]; }
 
-#define EACH_TAP(q, w, d, h, v)                                                    \
-  for (int64_t d = (w)->low[0]; d < (w)->high[0]; d += (q)->dilation[0])          \
-    for (int64_t h = (w)->low[1]; h < (w)->high[1]; h += (q)->dilation[1])        \
+#define EACH_TAP(q, w, d, h, v)                                            \
+  for (int64_t d = (w)->low[0]; d < (w)->high[0]; d += (q)->dilation[0])   \
+    for (int64_t h = (w)->low[1]; h < (w)->high[1]; h += (q)->dilation[1]) \
       for (int64_t v = (w)->low[2]; v < (w)->high[2]; v += (q)->dilation[2])
 
 static int64_t x_offset(const plan *q, int64_t d, int64_t h, int64_t v) { return d * q->xs[2] + h * q->xs[3] + v * q->xs[4]; }
 
-static int64_t y_offset(const plan *q, int64_t line, int64_t ow) {
-  return line / q->out[1] * q->ys[2] + line % q->out[1] * q->ys[3] + ow * q->ys[4];
-}
+static int64_t y_offset(const plan *q, int64_t line, int64_t ow) { return line / q->out[1] * q->ys[2] + line % q->out[1] * q->ys[3] + ow * q->ys[4]; }
 
 static double divisor_of(const plan *q, const window *w) {
   if (q->p->divisor) return (double)q->p->divisor;
@@ -108,7 +106,8 @@ static int threads_for(const plan *q) {
 
 /* -- Maximum -- */
 
-static inline __attribute__((always_inline)) void max_tap(ln_t *restrict best, place_t *restrict where, const ln_t *restrict x, place_t place, int64_t n, int64_t stride) {
+static inline __attribute__((always_inline)) void max_tap(ln_t *restrict best, place_t *restrict where, const ln_t *restrict x, place_t place,
+                                                          int64_t n, int64_t stride) {
   for (int64_t i = 0; i < n; i++) {
     ln_t v = x[i * stride];
     bool better = (v > best[i]) | (v != v);

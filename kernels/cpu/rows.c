@@ -69,7 +69,7 @@ static void softmax_dx_row(const strip *s, int64_t i, ln_t *y, ln_t *dy, bool is
   read_row(s, s->rows->dy, i, dy, 0);
   if (is_log) {
     ln_t sum = row_sum(dy, n);
-  LN_INDEPENDENT
+    LN_INDEPENDENT
     for (int64_t k = 0; k < n; k++) y[k] = dy[k] - exp(y[k]) * sum;
   } else {
     ln_t *product = dy + n; /* the third buffer */

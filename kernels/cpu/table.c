@@ -37,26 +37,26 @@ static const char *typed_cumsum(const ln_rows *rows, bool reverse, int device) {
 }
 
 /* A kernel of one argument that names its dtype; NULL in the table means that the dtype makes no sense. */
-#define TYPED(name, type, dtype_of)                                                          \
-  static const char *typed_##name(const type *w, int device) {                               \
-    (void)device;                                                                            \
-    const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(w->dtype_of)];               \
-    return typed->name ? typed->name(w) : "not defined for integers";                        \
+#define TYPED(name, type, dtype_of)                                            \
+  static const char *typed_##name(const type *w, int device) {                 \
+    (void)device;                                                              \
+    const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(w->dtype_of)]; \
+    return typed->name ? typed->name(w) : "not defined for integers";          \
   }
-#define TYPED_ROWS(name)                                                                     \
-  static const char *typed_##name(const ln_rows *w, bool log, int device) {                  \
-    (void)device;                                                                            \
-    const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(w->dtype)];                  \
-    return typed->name ? typed->name(w, log) : "not defined for integers";                   \
+#define TYPED_ROWS(name)                                                    \
+  static const char *typed_##name(const ln_rows *w, bool log, int device) { \
+    (void)device;                                                           \
+    const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(w->dtype)]; \
+    return typed->name ? typed->name(w, log) : "not defined for integers";  \
   }
 /* The library takes what it is good at. */
-#define TYPED_CONV(name, pass)                                                               \
-  static const char *typed_##name(const ln_conv *c, int device) {                            \
-    (void)device;                                                                            \
-    const char *failure = NULL;                                                              \
-    if (ln_onednn_conv(c, pass, &failure)) return failure;                                   \
-    const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(c->dtype)];                  \
-    return typed->name ? typed->name(c) : "not defined for integers";                        \
+#define TYPED_CONV(name, pass)                                              \
+  static const char *typed_##name(const ln_conv *c, int device) {           \
+    (void)device;                                                           \
+    const char *failure = NULL;                                             \
+    if (ln_onednn_conv(c, pass, &failure)) return failure;                  \
+    const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(c->dtype)]; \
+    return typed->name ? typed->name(c) : "not defined for integers";       \
   }
 TYPED_ROWS(softmax)
 TYPED_ROWS(softmax_dx)
@@ -150,12 +150,8 @@ static void choose(void) {
   bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512vl");
   if (wish && strcmp(wish, "base") == 0) return;
-  if (avx2) {
-    CHOOSE(avx2)
-  }
-  if (avx512 && !(wish && strcmp(wish, "avx2") == 0)) {
-    CHOOSE(avx512)
-  }
+  if (avx2) { CHOOSE(avx2) }
+  if (avx512 && !(wish && strcmp(wish, "avx2") == 0)) { CHOOSE(avx512) }
 #endif
 }
 

@@ -55,7 +55,9 @@ static int own_copy(const ln_tensor *leaf, ln_tensor *g, ln_tensor **out) {
 }
 
 int ln_engine_accumulate(ln_engine *e, ln_tensor *leaf, ln_tensor *g) {
-  if (!ln_same_shape(leaf, g)) return ln_fail("backward: a gradient of shape %s reached a leaf of shape %s", ln_shape_text(g->shape, g->ndim), ln_shape_text(leaf->shape, leaf->ndim));
+  if (!ln_same_shape(leaf, g))
+    return ln_fail("backward: a gradient of shape %s reached a leaf of shape %s", ln_shape_text(g->shape, g->ndim),
+                   ln_shape_text(leaf->shape, leaf->ndim));
   if (leaf->grad && !e->create_graph && !leaf->grad->node) return add_into(leaf->grad, g);
   ln_tensor *grad;
   if (leaf->grad) {
@@ -126,7 +128,9 @@ static int check_nan(ln_engine *e) {
     status = ln_tensor_item(count, &number, &whole);
     ln_tensor_release(count);
     if (status != LN_OK) return status;
-    if (whole) return ln_fail("backward of %s: the gradient of input %d is nan; the operator was called at %s", ln_node_name(n), i, n->place ? n->place : "an unknown place");
+    if (whole)
+      return ln_fail("backward of %s: the gradient of input %d is nan; the operator was called at %s", ln_node_name(n), i,
+                     n->place ? n->place : "an unknown place");
   }
   return LN_OK;
 }
@@ -172,7 +176,8 @@ static int run_rule(ln_engine *e) {
   LN_TRY(prepare_dx(e));
   if (n->op == LN_NODE_ACCUMULATE || !useful(e, n)) return LN_OK;
   if (n->released)
-    return ln_fail("backward of %s: its saved values were freed by an earlier backward; say retain_graph = true there to pass a second time", ln_node_name(n));
+    return ln_fail("backward of %s: its saved values were freed by an earlier backward; say retain_graph = true there to pass a second time",
+                   ln_node_name(n));
   if (n->op == LN_NODE_FUNCTION) {
     e->stop = LN_STOP_FUNCTION;
     return LN_NEEDS_LUA;
@@ -195,15 +200,9 @@ static int step(ln_engine *e) {
     if (e->node->wanted && stop_at_hook(e)) return LN_NEEDS_LUA;
     e->stage = LN_STAGE_KEEP;
     return LN_OK;
-  case LN_STAGE_KEEP:
-    e->stage = LN_STAGE_BACKWARD;
-    return e->node->wanted ? keep(e) : LN_OK;
-  case LN_STAGE_BACKWARD:
-    e->stage = LN_STAGE_DELIVER;
-    return run_rule(e);
-  default:
-    e->stage = LN_STAGE_NEXT;
-    return deliver(e);
+  case LN_STAGE_KEEP: e->stage = LN_STAGE_BACKWARD; return e->node->wanted ? keep(e) : LN_OK;
+  case LN_STAGE_BACKWARD: e->stage = LN_STAGE_DELIVER; return run_rule(e);
+  default: e->stage = LN_STAGE_NEXT; return deliver(e);
   }
 }
 
@@ -220,10 +219,15 @@ int ln_engine_run(ln_engine *e) {
 /* -- Beginning and end -- */
 
 static int check_root(ln_tensor *root, ln_tensor *g) {
-  if (!ln_wants_grad(root)) return ln_fail("backward: the tensor (shape %s) does not require a gradient and has no history", ln_shape_text(root->shape, root->ndim));
-  if (!g && root->numel != 1) return ln_fail("backward: a gradient must be given for an output of shape %s; only for a single number is it 1", ln_shape_text(root->shape, root->ndim));
-  if (g && !ln_same_shape(root, g)) return ln_fail("backward: the gradient has shape %s, the output %s", ln_shape_text(g->shape, g->ndim), ln_shape_text(root->shape, root->ndim));
-  if (g && g->dtype != root->dtype) return ln_fail("backward: the gradient is %s, the output %s", ln_dtype_name(g->dtype), ln_dtype_name(root->dtype));
+  if (!ln_wants_grad(root))
+    return ln_fail("backward: the tensor (shape %s) does not require a gradient and has no history", ln_shape_text(root->shape, root->ndim));
+  if (!g && root->numel != 1)
+    return ln_fail("backward: a gradient must be given for an output of shape %s; only for a single number is it 1",
+                   ln_shape_text(root->shape, root->ndim));
+  if (g && !ln_same_shape(root, g))
+    return ln_fail("backward: the gradient has shape %s, the output %s", ln_shape_text(g->shape, g->ndim), ln_shape_text(root->shape, root->ndim));
+  if (g && g->dtype != root->dtype)
+    return ln_fail("backward: the gradient is %s, the output %s", ln_dtype_name(g->dtype), ln_dtype_name(root->dtype));
   if (g && g->device != root->device) return ln_fail("backward: the gradient is on another device than the output");
   return LN_OK;
 }
@@ -246,7 +250,8 @@ static int add_wishes(ln_engine *e, ln_tensor *const *inputs, int n) {
   e->n_wishes = n;
   for (int i = 0; i < n; i++) {
     LN_TRY(ln_node_gradient_source(inputs[i], &e->wishes[i].node, &e->wishes[i].output));
-    if (!e->wishes[i].node) return ln_fail("backward: input %d (shape %s) does not require a gradient", i, ln_shape_text(inputs[i]->shape, inputs[i]->ndim));
+    if (!e->wishes[i].node)
+      return ln_fail("backward: input %d (shape %s) does not require a gradient", i, ln_shape_text(inputs[i]->shape, inputs[i]->ndim));
   }
   return LN_OK;
 }
@@ -279,8 +284,8 @@ static int begin(ln_engine *e, ln_tensor *const *roots, ln_tensor *const *grads,
   return status;
 }
 
-int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, bool retain_graph, bool create_graph, ln_tensor *const *inputs, int n_inputs,
-                    bool accumulate, ln_engine **out) {
+int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, bool retain_graph, bool create_graph, ln_tensor *const *inputs,
+                    int n_inputs, bool accumulate, ln_engine **out) {
   ln_engine *e = calloc(1, sizeof *e);
   if (!e) return ln_fail_nomem(sizeof *e);
   e->id = ++ln_me()->engine_count;

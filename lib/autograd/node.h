@@ -25,31 +25,31 @@ struct ln_node {
   uint32_t refs;
   int32_t op; /* ln_op_id */
   uint64_t sequence;
-  uint64_t engine;  /* the engine that walks over it now */
-  int32_t waiting;  /* edges into it that have not delivered yet */
+  uint64_t engine; /* the engine that walks over it now */
+  int32_t waiting; /* edges into it that have not delivered yet */
   int32_t queued;
-  int32_t lua;      /* the closure of a custom Function, or 0 */
-  int32_t bytes;    /* of the block */
-  int32_t device;   /* of the inputs */
+  int32_t lua;    /* the closure of a custom Function, or 0 */
+  int32_t bytes;  /* of the block */
+  int32_t device; /* of the inputs */
   uint16_t n_in, n_out, n_saved;
-  bool released;    /* saved values are gone: backward passed */
-  bool wish;        /* its gradient is asked for by name; while an engine is planned */
-  bool wanted;      /* lies on a way to an input of this engine */
+  bool released; /* saved values are gone: backward passed */
+  bool wish;     /* its gradient is asked for by name; while an engine is planned */
+  bool wanted;   /* lies on a way to an input of this engine */
   ln_edge *edges;
   ln_saved *saved;
   ln_tensor **grads; /* arrived gradients of the outputs */
   int32_t *hooks;    /* Lua ids, an entry per output; 0 none */
   int32_t *ndim, *dtype;
-  int64_t *dims;     /* of each input in turn: its shape, then its strides */
-  ln_attrs *attrs;   /* as many bytes of one as the operator uses; NULL for none */
-  ln_tensor *leaf;   /* of an accumulator */
+  int64_t *dims;        /* of each input in turn: its shape, then its strides */
+  ln_attrs *attrs;      /* as many bytes of one as the operator uses; NULL for none */
+  ln_tensor *leaf;      /* of an accumulator */
   ln_tensor **retained; /* an entry per output: the tensor that keeps its gradient, not owned; malloc, NULL when none does */
-  char *name;        /* of a custom Function, malloc */
-  char *place;       /* anomaly mode: where it was made, malloc */
+  char *name;           /* of a custom Function, malloc */
+  char *place;          /* anomaly mode: where it was made, malloc */
 };
 
 ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const ln_attrs *attrs, int n_slots);
-const char *ln_node_name(const ln_node *n); /* "mul", "accumulate", a custom Function's name */
+const char *ln_node_name(const ln_node *n);        /* "mul", "accumulate", a custom Function's name */
 int ln_node_link(ln_node *n, int i, ln_tensor *t); /* edge i goes to where t's gradient goes */
 int ln_node_retain_grad(ln_tensor *t);             /* t, made by a node, keeps its gradient */
 int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int place, uint32_t version);

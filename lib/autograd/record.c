@@ -97,13 +97,16 @@ int ln_check_inplace(ln_call *c) {
   const ln_tensor *t = c->target;
   bool grad_mode = ln_me()->mode & LN_MODE_GRAD;
   if (grad_mode && ln_wants_grad(t) && ((!t->node && !t->base) || (t->base && !t->base->node && (t->base->flags & LN_REQUIRES_GRAD))))
-    return ln_fail("%s_: a leaf that requires a gradient%s cannot be changed in place (use lt.no_grad)", c->name, t->base ? ", or a view of one," : "");
+    return ln_fail("%s_: a leaf that requires a gradient%s cannot be changed in place (use lt.no_grad)", c->name,
+                   t->base ? ", or a view of one," : "");
   if (c->recording && (t->flags & LN_VIEW_WITHOUT_HISTORY))
     return ln_fail("%s_: a view made inside lt.no_grad cannot be changed in place by an operation that is recorded", c->name);
-  if (c->recording && !ln_is_float(t->dtype)) return ln_fail("%s_: a tensor of dtype %s cannot take part in a gradient", c->name, ln_dtype_name(t->dtype));
+  if (c->recording && !ln_is_float(t->dtype))
+    return ln_fail("%s_: a tensor of dtype %s cannot take part in a gradient", c->name, ln_dtype_name(t->dtype));
   for (int i = 0; i < t->ndim; i++)
     if (t->stride[i] == 0 && t->shape[i] > 1)
-      return ln_fail("%s_: several elements of the expanded tensor (shape %s) share one place in memory; clone() it first", c->name, ln_shape_text(t->shape, t->ndim));
+      return ln_fail("%s_: several elements of the expanded tensor (shape %s) share one place in memory; clone() it first", c->name,
+                     ln_shape_text(t->shape, t->ndim));
   return LN_OK;
 }
 
@@ -114,7 +117,9 @@ static int rebase(ln_tensor *view, ln_node *n) {
   ln_attrs_ints(&attrs, 0, view->shape, view->ndim);
   ln_attrs_ints(&attrs, 1, view->stride, view->ndim);
   ln_attrs_int(&attrs, 2, (view->data - base->data) / ln_itemsize(base));
-  if (!ln_is_dense(base)) return ln_fail("an in-place change of a view is recorded only when its base has no gaps (shape %s, stride %s)", ln_shape_text(base->shape, base->ndim), ln_shape_text(base->stride, base->ndim));
+  if (!ln_is_dense(base))
+    return ln_fail("an in-place change of a view is recorded only when its base has no gaps (shape %s, stride %s)",
+                   ln_shape_text(base->shape, base->ndim), ln_shape_text(base->stride, base->ndim));
   ln_node *s = ln_node_new(LN_OP_as_strided_scatter, 2, 1, 0, base->ndim + view->ndim, &attrs, 3);
   if (!s) return LN_NOMEM;
   ln_tensor *const inputs[2] = {base, view};
@@ -150,7 +155,8 @@ int ln_record(ln_call *c) {
 /* -- Leaves -- */
 
 int ln_tensor_set_requires_grad(ln_tensor *t, bool on) {
-  if (on && !ln_is_float(t->dtype)) return ln_fail("requires_grad_: only tensors of floating dtype can require a gradient, this one is %s", ln_dtype_name(t->dtype));
+  if (on && !ln_is_float(t->dtype))
+    return ln_fail("requires_grad_: only tensors of floating dtype can require a gradient, this one is %s", ln_dtype_name(t->dtype));
   if (!on && t->node) return ln_fail("requires_grad_: only a leaf can stop requiring a gradient; use detach()");
   if (on)
     t->flags |= LN_REQUIRES_GRAD;
@@ -179,8 +185,10 @@ int ln_tensor_grad(ln_tensor *t, ln_tensor **out) {
 
 int ln_tensor_set_grad(ln_tensor *t, ln_tensor *grad) {
   if (grad && (!ln_same_shape(t, grad) || grad->device != t->device))
-    return ln_fail("grad: the gradient of a tensor of shape %s cannot have shape %s or another device", ln_shape_text(t->shape, t->ndim), ln_shape_text(grad->shape, grad->ndim));
-  if (grad && grad->dtype != t->dtype) return ln_fail("grad: the gradient of a %s tensor cannot be %s", ln_dtype_name(t->dtype), ln_dtype_name(grad->dtype));
+    return ln_fail("grad: the gradient of a tensor of shape %s cannot have shape %s or another device", ln_shape_text(t->shape, t->ndim),
+                   ln_shape_text(grad->shape, grad->ndim));
+  if (grad && grad->dtype != t->dtype)
+    return ln_fail("grad: the gradient of a %s tensor cannot be %s", ln_dtype_name(t->dtype), ln_dtype_name(grad->dtype));
   if (grad == t) return ln_fail("grad: a tensor cannot be its own gradient");
   if (grad) ln_tensor_retain(grad);
   if (t->grad) ln_tensor_release(t->grad);
@@ -245,7 +253,8 @@ int ln_hook_attach(ln_tensor *t, int lua) {
 
 int ln_hook_id(const ln_tensor *t) { return t->node ? t->node->hooks[t->output] : t->hook; }
 
-int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out, ln_tensor *const *saved, int n_saved) {
+int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out, ln_tensor *const *saved,
+                       int n_saved) {
   if (n_in > UINT16_MAX || n_out > UINT16_MAX || n_saved > UINT16_MAX) return ln_fail("%s: too many values", name);
   ln_call shapes = {.n_in = n_in, .in = inputs};
   ln_node *n = ln_node_new(LN_NODE_FUNCTION, n_in, n_out, n_saved, count_dims(&shapes), NULL, 0);

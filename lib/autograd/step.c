@@ -160,10 +160,11 @@ int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad) {
   if (i < 0 || i >= (hooks ? 1 : n->n_in)) return ln_fail("backward of %s: there is no input %d", ln_node_name(n), i);
   ln_tensor **slot = hooks ? &n->grads[e->place] : &e->dx[i];
   if (!hooks && grad && !fits(e, i, grad))
-    return ln_fail("backward of %s: the gradient of input %d has shape %s, which is not the input's", ln_node_name(n), i, ln_shape_text(grad->shape, grad->ndim));
+    return ln_fail("backward of %s: the gradient of input %d has shape %s, which is not the input's", ln_node_name(n), i,
+                   ln_shape_text(grad->shape, grad->ndim));
   if (hooks && grad && *slot && (!ln_same_shape(grad, *slot) || grad->dtype != (*slot)->dtype))
-    return ln_fail("a hook must keep shape and dtype: it got %s %s and returned %s %s", ln_dtype_name((*slot)->dtype), ln_shape_text((*slot)->shape, (*slot)->ndim),
-                   ln_dtype_name(grad->dtype), ln_shape_text(grad->shape, grad->ndim));
+    return ln_fail("a hook must keep shape and dtype: it got %s %s and returned %s %s", ln_dtype_name((*slot)->dtype),
+                   ln_shape_text((*slot)->shape, (*slot)->ndim), ln_dtype_name(grad->dtype), ln_shape_text(grad->shape, grad->ndim));
   if (grad) ln_tensor_retain(grad);
   if (*slot) ln_tensor_release(*slot);
   *slot = grad;

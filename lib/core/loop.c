@@ -4,7 +4,8 @@
 int ln_wrap_dim(const char *op, int64_t dim, int ndim, int *out) {
   int n = ndim > 0 ? ndim : 1;
   if (dim < -n || dim >= n)
-    return ln_fail("%s: dim %lld is out of range, expected %d to %d for a tensor of %d dimensions (dims start at 0)", op, (long long)dim, -n, n - 1, ndim);
+    return ln_fail("%s: dim %lld is out of range, expected %d to %d for a tensor of %d dimensions (dims start at 0)", op, (long long)dim, -n, n - 1,
+                   ndim);
   *out = (int)(dim < 0 ? dim + n : dim);
   return LN_OK;
 }

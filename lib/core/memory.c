@@ -100,7 +100,7 @@ static bool cache_put(ln_cache *cache, int device, int class, size_t size, void 
 }
 
 static void cache_trim(int device, ln_cache *cache) {
-  for (int class = 0; class < LN_SIZE_CLASSES; class++) {
+  for (int class = 0; class < LN_SIZE_CLASSES; class ++) {
     while (cache->free[class]) {
       void *block = cache_take(cache, device, class, 0);
       system_free(device, block);

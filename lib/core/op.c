@@ -7,15 +7,24 @@
 #include <stdlib.h>
 
 /* In the table a derivative is its text; NONE means no gradient. */
-#define ROW_UNARY(name, class_, cost_, attrs, doc, f, dx, low, high)                                                              \
-  {.info = {#name, #attrs, doc, #f, {#dx, NULL, NULL}, #class_, low, high, LN_UNARY, 1, 3, 0}, .forward = ln_pointwise_forward, \
-   .backward = ln_pointwise_backward, .cost = COST_##cost_, .result = LN_CLASS_##class_},
-#define ROW_BINARY(name, class_, cost_, attrs, doc, f, da, db, low, high)                                                          \
-  {.info = {#name, #attrs, doc, #f, {#da, #db, NULL}, #class_, low, high, LN_BINARY, 1, 3, 0}, .forward = ln_pointwise_forward, \
-   .backward = ln_pointwise_backward, .cost = COST_##cost_, .result = LN_CLASS_##class_},
-#define ROW_TERNARY(name, class_, cost_, attrs, doc, f, da, db, dc, low, high)                                                     \
-  {.info = {#name, #attrs, doc, #f, {#da, #db, #dc}, #class_, low, high, LN_TERNARY, 1, 3, 0}, .forward = ln_pointwise_forward, \
-   .backward = ln_pointwise_backward, .cost = COST_##cost_, .result = LN_CLASS_##class_},
+#define ROW_UNARY(name, class_, cost_, attrs, doc, f, dx, low, high)                           \
+  {.info = {#name, #attrs, doc, #f, {#dx, NULL, NULL}, #class_, low, high, LN_UNARY, 1, 3, 0}, \
+   .forward = ln_pointwise_forward,                                                            \
+   .backward = ln_pointwise_backward,                                                          \
+   .cost = COST_##cost_,                                                                       \
+   .result = LN_CLASS_##class_},
+#define ROW_BINARY(name, class_, cost_, attrs, doc, f, da, db, low, high)                      \
+  {.info = {#name, #attrs, doc, #f, {#da, #db, NULL}, #class_, low, high, LN_BINARY, 1, 3, 0}, \
+   .forward = ln_pointwise_forward,                                                            \
+   .backward = ln_pointwise_backward,                                                          \
+   .cost = COST_##cost_,                                                                       \
+   .result = LN_CLASS_##class_},
+#define ROW_TERNARY(name, class_, cost_, attrs, doc, f, da, db, dc, low, high)                 \
+  {.info = {#name, #attrs, doc, #f, {#da, #db, #dc}, #class_, low, high, LN_TERNARY, 1, 3, 0}, \
+   .forward = ln_pointwise_forward,                                                            \
+   .backward = ln_pointwise_backward,                                                          \
+   .cost = COST_##cost_,                                                                       \
+   .result = LN_CLASS_##class_},
 #define GRAD_NOGRAD(name) 0
 #define GRAD_COMPOSED(name) 1
 #define GRAD_FUSED(name) 2
@@ -24,12 +33,15 @@
 #define BACKWARD_COMPOSITE(name) .backward = NULL
 #define BACKWARD_COMPOSED(name) .backward = name##_backward, .backward_any = name##_backward
 #define BACKWARD_FUSED(name) .backward = name##_backward, .backward_any = name##_backward_any
-#define ROW_OP(name, signature, outputs, grad, doc)                                                                                           \
-  {.info = {#name, signature, doc, NULL, {NULL, NULL, NULL}, NULL, 0, 0, LN_STRUCTURED, outputs, GRAD_##grad(name), 0}, .forward = name##_forward, \
+#define ROW_OP(name, signature, outputs, grad, doc)                                                                     \
+  {.info = {#name, signature, doc, NULL, {NULL, NULL, NULL}, NULL, 0, 0, LN_STRUCTURED, outputs, GRAD_##grad(name), 0}, \
+   .forward = name##_forward,                                                                                           \
    BACKWARD_##grad(name)},
-#define ROW_VIEW(name, signature, doc)                                                                                              \
-  {.info = {#name, signature, doc, NULL, {NULL, NULL, NULL}, NULL, 0, 0, LN_STRUCTURED, 1, 1, 1}, .forward = name##_forward, \
-   .backward = name##_backward, .backward_any = name##_backward},
+#define ROW_VIEW(name, signature, doc)                                                            \
+  {.info = {#name, signature, doc, NULL, {NULL, NULL, NULL}, NULL, 0, 0, LN_STRUCTURED, 1, 1, 1}, \
+   .forward = name##_forward,                                                                     \
+   .backward = name##_backward,                                                                   \
+   .backward_any = name##_backward},
 enum { COST_CHEAP, COST_DEAR };
 enum { COMPOSITE = GRAD_COMPOSITE(row) }; /* records itself: its operators do */
 
@@ -176,7 +188,8 @@ int ln_call_out(ln_call *c, int i, const int64_t *shape, int ndim, int dtype) {
   if (i == 0 && c->target) {
     ln_tensor *t = c->target;
     if (t->ndim != ndim || !ln_same_dims(t->shape, shape, ndim))
-      return ln_fail("%s_: the result has shape %s and does not fit in place into %s", c->name, ln_shape_text(shape, ndim), ln_shape_text(t->shape, t->ndim));
+      return ln_fail("%s_: the result has shape %s and does not fit in place into %s", c->name, ln_shape_text(shape, ndim),
+                     ln_shape_text(t->shape, t->ndim));
     if (t->dtype != dtype && !(ln_is_float(t->dtype) && ln_is_float(dtype)) && !(t->dtype <= LN_UINT8 && !ln_is_float(dtype)))
       return ln_fail("%s_: the result is %s and cannot be written in place into %s", c->name, ln_dtype_name(dtype), ln_dtype_name(t->dtype));
     ln_tensor_retain(t);

@@ -106,9 +106,7 @@ int ln_new_strided(const int64_t *shape, const int64_t *stride, int ndim, int dt
   return LN_OK;
 }
 
-int ln_new(const int64_t *shape, int ndim, int dtype, int device, ln_tensor **out) {
-  return ln_new_strided(shape, NULL, ndim, dtype, device, out);
-}
+int ln_new(const int64_t *shape, int ndim, int dtype, int device, ln_tensor **out) { return ln_new_strided(shape, NULL, ndim, dtype, device, out); }
 
 int ln_new_like(const ln_tensor *t, int dtype, ln_tensor **out) { return ln_new(t->shape, t->ndim, dtype, t->device, out); }
 
@@ -244,7 +242,8 @@ int ln_tensor_write(ln_tensor *t, const double *numbers, const int64_t *integers
 }
 
 int ln_tensor_item(const ln_tensor *t, double *number, int64_t *integer) {
-  if (t->numel != 1) return ln_fail("item: a tensor of %lld elements cannot be one number (shape %s)", (long long)t->numel, ln_shape_text(t->shape, t->ndim));
+  if (t->numel != 1)
+    return ln_fail("item: a tensor of %lld elements cannot be one number (shape %s)", (long long)t->numel, ln_shape_text(t->shape, t->ndim));
   if (t->device == LN_CPU && t->dtype == LN_FLOAT32) {
     *number = *(const float *)t->data;
     *integer = 0;

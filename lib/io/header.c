@@ -12,7 +12,9 @@ typedef struct reader {
   ln_safetensors *file;
 } reader;
 
-static int fail_at(const reader *r, const char *what) { return ln_fail("%s: safetensors header, byte %lld: %s", r->path, (long long)(r->p - r->start), what); }
+static int fail_at(const reader *r, const char *what) {
+  return ln_fail("%s: safetensors header, byte %lld: %s", r->path, (long long)(r->p - r->start), what);
+}
 
 static void space(reader *r) {
   while (r->p < r->end && (*r->p == ' ' || *r->p == '\t' || *r->p == '\n' || *r->p == '\r')) r->p++;
@@ -166,11 +168,13 @@ static int field(reader *r, ln_entry *e, const char *key, unsigned *seen) {
 static int check_entry(const reader *r, const ln_entry *e) {
   int64_t bytes = ln_dtype_size(e->dtype), room = (int64_t)r->file->size - r->file->data;
   for (int i = 0; i < e->ndim; i++)
-    if (__builtin_mul_overflow(bytes, e->shape[i], &bytes)) return ln_fail("%s: tensor '%s' of shape %s is too large", r->path, e->name, ln_shape_text(e->shape, e->ndim));
+    if (__builtin_mul_overflow(bytes, e->shape[i], &bytes))
+      return ln_fail("%s: tensor '%s' of shape %s is too large", r->path, e->name, ln_shape_text(e->shape, e->ndim));
   if (e->begin > e->end || e->end > room)
     return ln_fail("%s: tensor '%s' claims bytes %lld to %lld of %lld", r->path, e->name, (long long)e->begin, (long long)e->end, (long long)room);
   if (e->end - e->begin != bytes)
-    return ln_fail("%s: tensor '%s' of shape %s needs %lld bytes, its offsets give %lld", r->path, e->name, ln_shape_text(e->shape, e->ndim), (long long)bytes, (long long)(e->end - e->begin));
+    return ln_fail("%s: tensor '%s' of shape %s needs %lld bytes, its offsets give %lld", r->path, e->name, ln_shape_text(e->shape, e->ndim),
+                   (long long)bytes, (long long)(e->end - e->begin));
   return LN_OK;
 }
 
@@ -234,7 +238,8 @@ static int check_all(const reader *r) {
   qsort(sorted, (size_t)f->n, sizeof *sorted, by_place);
   for (int i = 0; i < f->n && status == LN_OK; i++) {
     if (sorted[i]->begin != at)
-      status = ln_fail("%s: tensor '%s' begins at byte %lld of the data, expected %lld (tensors overlap or leave a hole)", r->path, sorted[i]->name, (long long)sorted[i]->begin, (long long)at);
+      status = ln_fail("%s: tensor '%s' begins at byte %lld of the data, expected %lld (tensors overlap or leave a hole)", r->path, sorted[i]->name,
+                       (long long)sorted[i]->begin, (long long)at);
     at = sorted[i]->end;
   }
   if (status == LN_OK && at != (int64_t)f->size - f->data)

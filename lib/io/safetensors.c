@@ -71,7 +71,9 @@ int ln_safetensors_tensor(const ln_safetensors *f, int i, ln_tensor **out) {
 
 int ln_safetensors_metadata_count(const ln_safetensors *f) { return f->n_metadata / 2; }
 
-const char *ln_safetensors_metadata(const ln_safetensors *f, int i, bool value) { return i >= 0 && 2 * i + 1 < f->n_metadata ? f->metadata[2 * i + value] : NULL; }
+const char *ln_safetensors_metadata(const ln_safetensors *f, int i, bool value) {
+  return i >= 0 && 2 * i + 1 < f->n_metadata ? f->metadata[2 * i + value] : NULL;
+}
 
 void ln_safetensors_close(ln_safetensors *f) {
   if (!f) return;

@@ -10,7 +10,9 @@ static int read_options(const char *op, const ln_attrs *a, int first, ln_conv *v
   LN_TRY(ln_list_n(op, "dilation", a, first + 2, v->spatial, v->dilation));
   v->groups = (int)ln_int(a, first + 3);
   for (int d = 0; d < v->spatial; d++) {
-    if (v->stride[d] < 1 || v->dilation[d] < 1) return ln_fail("%s: stride %s and dilation %s must be at least 1", op, ln_shape_text(v->stride, v->spatial), ln_shape_text(v->dilation, v->spatial));
+    if (v->stride[d] < 1 || v->dilation[d] < 1)
+      return ln_fail("%s: stride %s and dilation %s must be at least 1", op, ln_shape_text(v->stride, v->spatial),
+                     ln_shape_text(v->dilation, v->spatial));
     if (v->padding[d] < 0) return ln_fail("%s: padding %s must not be negative", op, ln_shape_text(v->padding, v->spatial));
   }
   return LN_OK;
@@ -24,16 +26,16 @@ static int settle(const char *op, const int64_t *xs, const int64_t *ws, ln_conv 
   if (v->groups < 1 || v->c % v->groups || v->o % v->groups)
     return ln_fail("%s: %lld input and %lld output channels cannot be split into %d groups", op, (long long)v->c, (long long)v->o, v->groups);
   if (ws[1] * v->groups != v->c)
-    return ln_fail("%s: weight expects %lld input channels, input has %lld (input %s, weight %s, groups %d)", op, (long long)(ws[1] * v->groups), (long long)v->c,
-                   ln_shape_text(xs, v->spatial + 2), ln_shape_text(ws, v->spatial + 2), v->groups);
+    return ln_fail("%s: weight expects %lld input channels, input has %lld (input %s, weight %s, groups %d)", op, (long long)(ws[1] * v->groups),
+                   (long long)v->c, ln_shape_text(xs, v->spatial + 2), ln_shape_text(ws, v->spatial + 2), v->groups);
   for (int d = 0; d < v->spatial; d++) {
     v->in[d] = xs[2 + d];
     v->kernel[d] = ws[2 + d];
     int64_t reach = v->dilation[d] * (v->kernel[d] - 1) + 1, room = v->in[d] + 2 * v->padding[d];
     if (v->kernel[d] < 1) return ln_fail("%s: a kernel has at least one element (weight %s)", op, ln_shape_text(ws, v->spatial + 2));
     if (reach > room)
-      return ln_fail("%s: the kernel reaches over %lld elements, the padded input has %lld (input %s, weight %s)", op, (long long)reach, (long long)room,
-                     ln_shape_text(xs, v->spatial + 2), ln_shape_text(ws, v->spatial + 2));
+      return ln_fail("%s: the kernel reaches over %lld elements, the padded input has %lld (input %s, weight %s)", op, (long long)reach,
+                     (long long)room, ln_shape_text(xs, v->spatial + 2), ln_shape_text(ws, v->spatial + 2));
     v->out[d] = (room - reach) / v->stride[d] + 1;
   }
   return LN_OK;
@@ -97,7 +99,8 @@ static int check_operands(const char *op, const ln_tensor *x, const ln_tensor *w
   LN_TRY(ln_check_float(op, "input", x));
   LN_TRY(ln_check_same_dtype(op, x, w));
   if (x->ndim != spatial + 2 && x->ndim != spatial + 1)
-    return ln_fail("%s: input must have %d dimensions, or %d without a batch, got shape %s", op, spatial + 2, spatial + 1, ln_shape_text(x->shape, x->ndim));
+    return ln_fail("%s: input must have %d dimensions, or %d without a batch, got shape %s", op, spatial + 2, spatial + 1,
+                   ln_shape_text(x->shape, x->ndim));
   return LN_OK;
 }
 
@@ -210,9 +213,12 @@ int conv2d_dx_forward(ln_call *c) {
     v.y = c->out[0]->data;
     set_strides(v.y_stride, rdy);
     set_strides(v.w_stride, rw);
-    if (!ln_same_dims(rdy->shape + 2, v.out, spatial)) status = ln_fail("%s: dy %s is not the result of an input %s", c->name, ln_shape_text(dy->shape, dy->ndim), ln_shape_text(size, n));
-    if (status == LN_OK && dy->numel == 0) status = ln_zero(c->out[0]);
-    else if (status == LN_OK) status = run(c->name, ln_kernels_of(dy->device)->conv_dx, &v, dy->device, c->out[0]);
+    if (!ln_same_dims(rdy->shape + 2, v.out, spatial))
+      status = ln_fail("%s: dy %s is not the result of an input %s", c->name, ln_shape_text(dy->shape, dy->ndim), ln_shape_text(size, n));
+    if (status == LN_OK && dy->numel == 0)
+      status = ln_zero(c->out[0]);
+    else if (status == LN_OK)
+      status = run(c->name, ln_kernels_of(dy->device)->conv_dx, &v, dy->device, c->out[0]);
   }
   if (rdy) ln_tensor_release(rdy);
   if (rw) ln_tensor_release(rw);
@@ -254,8 +260,10 @@ int conv2d_dw_forward(ln_call *c) {
     set_strides(v.x_stride, rx);
     set_strides(v.y_stride, rdy);
     set_strides(v.w_stride, c->out[0]);
-    if (dy->numel == 0) status = ln_zero(c->out[0]);
-    else status = run(c->name, ln_kernels_of(x->device)->conv_dw, &v, x->device, c->out[0]);
+    if (dy->numel == 0)
+      status = ln_zero(c->out[0]);
+    else
+      status = run(c->name, ln_kernels_of(x->device)->conv_dw, &v, x->device, c->out[0]);
   }
   if (rx) ln_tensor_release(rx);
   if (rdy) ln_tensor_release(rdy);

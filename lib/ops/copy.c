@@ -127,7 +127,8 @@ int sum_to_size_forward(ln_call *c) {
   const int64_t *size;
   int n = ln_list(c->attrs, 0, &size), lead = x->ndim - n, dims = 0;
   int64_t summed[16];
-  if (n > x->ndim) return ln_fail("sum_to_size: shape %s has fewer dimensions than size %s", ln_shape_text(x->shape, x->ndim), ln_shape_text(size, n));
+  if (n > x->ndim)
+    return ln_fail("sum_to_size: shape %s has fewer dimensions than size %s", ln_shape_text(x->shape, x->ndim), ln_shape_text(size, n));
   for (int i = 0; i < x->ndim; i++) {
     if (i >= lead && size[i - lead] == x->shape[i]) continue;
     if (i >= lead && size[i - lead] != 1)

@@ -9,7 +9,8 @@ static int draw_mask(const char *op, const ln_tensor *x, double p, ln_tensor **o
   LN_TRY(ln_new_like(x, x->dtype, &mask));
   ln_random_reserve((uint64_t)x->numel, &seed, &offset);
   ln_loop_init(&loop, &mask, 1);
-  int status = x->numel ? ln_kernel_status(op, ln_kernels_of(x->device)->random(LN_RANDOM_BERNOULLI, &loop, seed, offset, 1 - p, 0, x->device)) : LN_OK;
+  int status =
+    x->numel ? ln_kernel_status(op, ln_kernels_of(x->device)->random(LN_RANDOM_BERNOULLI, &loop, seed, offset, 1 - p, 0, x->device)) : LN_OK;
   ln_tensor *const in[2] = {mask, NULL};
   ln_attrs attrs = {0};
   ln_attrs_float(&attrs, 12, p < 1 ? 1 / (1 - p) : 0);

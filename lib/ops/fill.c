@@ -77,7 +77,8 @@ int random_forward(ln_call *c) {
   int64_t from = ln_int(c->attrs, 0), top = dtype_end(c->in[0]->dtype);
   int64_t to = ln_has(c->attrs, 1) ? ln_int(c->attrs, 1) : top < INT64_MAX ? top + 1 : top;
   if (from >= to) return ln_fail("random: from %lld must be below to %lld", (long long)from, (long long)to);
-  if (to - 1 > top && !ln_is_float(c->in[0]->dtype)) return ln_fail("random: %lld is beyond what %s holds", (long long)(to - 1), ln_dtype_name(c->in[0]->dtype));
+  if (to - 1 > top && !ln_is_float(c->in[0]->dtype))
+    return ln_fail("random: %lld is beyond what %s holds", (long long)(to - 1), ln_dtype_name(c->in[0]->dtype));
   double a, b;
   memcpy(&a, &from, sizeof a);
   memcpy(&b, &to, sizeof b);

@@ -7,7 +7,8 @@ int ln_check_index(const char *op, ln_tensor *index, int64_t low, int64_t size, 
   ln_tensor *const operands[2] = {index, index};
   ln_loop loop;
   int64_t place, value = 0;
-  if (index->dtype != LN_INT64) return ln_fail("%s: the index must be int64, got %s (make it with lt.LongTensor or :long())", op, ln_dtype_name(index->dtype));
+  if (index->dtype != LN_INT64)
+    return ln_fail("%s: the index must be int64, got %s (make it with lt.LongTensor or :long())", op, ln_dtype_name(index->dtype));
   if (index->numel == 0) return LN_OK;
   ln_loop_init(&loop, operands, 2);
   LN_TRY(ln_kernel_status(op, ln_kernels_of(index->device)->find_outside(&loop, low, size, &place, index->device)));
@@ -65,12 +66,15 @@ ln_tensor *ln_do_widen(ln_back *b, ln_tensor *index, const int64_t *shape, int n
 static int check_gather(ln_call *c, const ln_tensor *x, ln_tensor *index, const ln_tensor *src, int *dim) {
   LN_TRY(ln_wrap_dim(c->name, ln_int(c->attrs, 0), x->ndim, dim));
   if ((index->ndim ? index->ndim : 1) != (x->ndim ? x->ndim : 1))
-    return ln_fail("%s: index %s and tensor %s must have the same number of dimensions", c->name, ln_shape_text(index->shape, index->ndim), ln_shape_text(x->shape, x->ndim));
+    return ln_fail("%s: index %s and tensor %s must have the same number of dimensions", c->name, ln_shape_text(index->shape, index->ndim),
+                   ln_shape_text(x->shape, x->ndim));
   for (int i = 0; i < index->ndim; i++) {
     if (i != *dim && x->ndim && index->shape[i] > x->shape[i])
-      return ln_fail("%s: index %s is larger than the tensor %s in dimension %d", c->name, ln_shape_text(index->shape, index->ndim), ln_shape_text(x->shape, x->ndim), i);
+      return ln_fail("%s: index %s is larger than the tensor %s in dimension %d", c->name, ln_shape_text(index->shape, index->ndim),
+                     ln_shape_text(x->shape, x->ndim), i);
     if (src && (src->ndim != index->ndim || index->shape[i] > src->shape[i]))
-      return ln_fail("%s: index %s is larger than the source %s", c->name, ln_shape_text(index->shape, index->ndim), ln_shape_text(src->shape, src->ndim));
+      return ln_fail("%s: index %s is larger than the source %s", c->name, ln_shape_text(index->shape, index->ndim),
+                     ln_shape_text(src->shape, src->ndim));
   }
   return ln_check_index(c->name, index, 0, x->ndim ? x->shape[*dim] : 1, *dim);
 }
@@ -195,8 +199,14 @@ static int check_select(ln_call *c, const ln_tensor *x, ln_tensor *index, int *d
 static int take_rows(ln_call *c, const ln_tensor *x, ln_tensor *index) {
   ln_tensor *ids;
   LN_TRY(ln_dense(index, LN_INT64, &ids));
-  ln_take take = {.dtype = x->dtype, .n = ids->numel, .width = x->shape[0] ? x->numel / x->shape[0] : 0, .rows = x->shape[0], .in = x->data,
-                  .out = c->out[0]->data, .ids = (const int64_t *)ids->data, .skip = -1};
+  ln_take take = {.dtype = x->dtype,
+                  .n = ids->numel,
+                  .width = x->shape[0] ? x->numel / x->shape[0] : 0,
+                  .rows = x->shape[0],
+                  .in = x->data,
+                  .out = c->out[0]->data,
+                  .ids = (const int64_t *)ids->data,
+                  .skip = -1};
   int status = ln_kernel_status(c->name, ln_kernels_of(x->device)->take(&take, x->device));
   ln_tensor_release(ids);
   return status;
@@ -222,7 +232,9 @@ int index_select_forward(ln_call *c) {
   return status;
 }
 
-void index_select_backward(ln_back *b) { ln_give(b, 0, ln_do_indexed(b, LN_OP_index_add, ln_do_zeros(b, 0), ln_int(b->attrs, 0), b->in[1], b->g[0])); }
+void index_select_backward(ln_back *b) {
+  ln_give(b, 0, ln_do_indexed(b, LN_OP_index_add, ln_do_zeros(b, 0), ln_int(b->attrs, 0), b->in[1], b->g[0]));
+}
 
 int index_add_forward(ln_call *c) {
   ln_tensor *x = c->in[0], *index = c->in[1], *src = c->in[2], *kept = NULL;
@@ -231,7 +243,8 @@ int index_add_forward(ln_call *c) {
   LN_TRY(ln_check_same_dtype(c->name, x, src));
   for (int i = 0; i < x->ndim; i++)
     if (src->ndim != x->ndim || src->shape[i] != (i == dim ? index->numel : x->shape[i]))
-      return ln_fail("index_add: %lld slices of %s are needed, the source has shape %s", (long long)index->numel, ln_shape_text(x->shape, x->ndim), ln_shape_text(src->shape, src->ndim));
+      return ln_fail("index_add: %lld slices of %s are needed, the source has shape %s", (long long)index->numel, ln_shape_text(x->shape, x->ndim),
+                     ln_shape_text(src->shape, src->ndim));
   LN_TRY(begin_copy(c));
   c->keep_in = 2;
   ln_compose compose;

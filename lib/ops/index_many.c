@@ -5,12 +5,12 @@
 
 /* Tensor `first` of the call and those after it index dims dim, dim + 1, ... Their broadcast shape, and one flat index for all. */
 typedef struct many {
-  int dim, n;             /* first dim, how many */
-  int64_t shape[16];      /* of the broadcast indices */
+  int dim, n;        /* first dim, how many */
+  int64_t shape[16]; /* of the broadcast indices */
   int ndim;
   int64_t flat_shape[16]; /* x with the indexed dims as one */
   int flat_ndim;
-  ln_tensor *flat;        /* int64 vector */
+  ln_tensor *flat; /* int64 vector */
 } many;
 
 static int check_many(ln_call *c, const ln_tensor *x, int first, int64_t dim, many *m) {
@@ -70,7 +70,8 @@ int index_forward(ln_call *c) {
   LN_TRY(result_shape(x, &m, shape, &n));
   ln_compose compose;
   ln_back *b = ln_compose_begin(&compose, c->name);
-  ln_tensor *flat = ln_numel(m.shape, m.ndim) ? flat_index(b, c->in + 1, x->shape + m.dim, &m) : ln_do_view(b, ln_do_expand(b, c->in[1], m.shape, m.ndim), (int64_t[]){0}, 1);
+  ln_tensor *flat = ln_numel(m.shape, m.ndim) ? flat_index(b, c->in + 1, x->shape + m.dim, &m)
+                                              : ln_do_view(b, ln_do_expand(b, c->in[1], m.shape, m.ndim), (int64_t[]){0}, 1);
   ln_tensor *y = ln_do_indexed(b, LN_OP_index_select, ln_do_view(b, x, m.flat_shape, m.flat_ndim), m.dim, flat, NULL);
   y = ln_do_view(b, y, shape, n);
   if (flat) {

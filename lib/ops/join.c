@@ -25,7 +25,8 @@ static int joined(ln_call *c, int64_t dim, int *wrapped, int64_t *shape, int *nd
     bool fits = t->ndim == *ndim;
     for (int k = 0; fits && k < *ndim; k++) fits = k == *wrapped || t->shape[k] == shape[k];
     if (!fits)
-      return ln_fail("%s: tensor %d of shape %s does not fit to %s along dim %d", c->name, i, ln_shape_text(t->shape, t->ndim), ln_shape_text(first->shape, first->ndim), *wrapped);
+      return ln_fail("%s: tensor %d of shape %s does not fit to %s along dim %d", c->name, i, ln_shape_text(t->shape, t->ndim),
+                     ln_shape_text(first->shape, first->ndim), *wrapped);
     shape[*wrapped] += t->shape[*wrapped];
   }
   return LN_OK;
@@ -79,7 +80,8 @@ int stack_forward(ln_call *c) {
   int64_t shape[16];
   for (int i = 0; i < c->n_in; i++) {
     if (!ln_same_shape(first, c->in[i]))
-      return ln_fail("stack: tensor %d has shape %s, the first %s", i, ln_shape_text(c->in[i]->shape, c->in[i]->ndim), ln_shape_text(first->shape, first->ndim));
+      return ln_fail("stack: tensor %d has shape %s, the first %s", i, ln_shape_text(c->in[i]->shape, c->in[i]->ndim),
+                     ln_shape_text(first->shape, first->ndim));
     dtype = ln_promote_types(dtype, c->in[i]->dtype);
   }
   for (int i = 0; i <= first->ndim; i++) shape[i] = i == dim ? c->n_in : first->shape[i > dim ? i - 1 : i];

@@ -11,13 +11,15 @@ static int classes(ln_call *c, const ln_tensor *x, const ln_tensor *target, int 
   for (int i = 0; i < x->ndim; i++)
     if (i != *dim) rest[(*n_rest)++] = x->shape[i];
   if (target->ndim != *n_rest || !ln_same_dims(target->shape, rest, *n_rest))
-    return ln_fail("%s: x of shape %s needs targets of shape %s, got %s", c->name, ln_shape_text(x->shape, x->ndim), ln_shape_text(rest, *n_rest), ln_shape_text(target->shape, target->ndim));
+    return ln_fail("%s: x of shape %s needs targets of shape %s, got %s", c->name, ln_shape_text(x->shape, x->ndim), ln_shape_text(rest, *n_rest),
+                   ln_shape_text(target->shape, target->ndim));
   return LN_OK;
 }
 
 static int check_weight(const ln_call *c, const ln_tensor *weight, int64_t n) {
   if (!weight || (weight->ndim == 1 && weight->shape[0] == n)) return LN_OK;
-  return ln_fail("%s: weight must have one number for each of %lld classes, got shape %s", c->name, (long long)n, ln_shape_text(weight->shape, weight->ndim));
+  return ln_fail("%s: weight must have one number for each of %lld classes, got shape %s", c->name, (long long)n,
+                 ln_shape_text(weight->shape, weight->ndim));
 }
 
 static ln_tensor *with_whole(ln_back *b, int op, ln_tensor *x, int64_t number) {
@@ -146,8 +148,9 @@ int cross_entropy_forward(ln_call *c) {
   LN_TRY(ln_check_float(c->name, "x", x));
   if (!(smoothing >= 0 && smoothing <= 1)) return ln_fail("cross_entropy: label_smoothing must lie between 0 and 1, got %g", smoothing);
   if (!probabilities && target->dtype != LN_INT64)
-    return ln_fail("cross_entropy: targets must be int64 classes (make them with lt.LongTensor or :long()) or probabilities of x's shape %s, got %s of shape %s",
-                   ln_shape_text(x->shape, x->ndim), ln_dtype_name(target->dtype), ln_shape_text(target->shape, target->ndim));
+    return ln_fail(
+      "cross_entropy: targets must be int64 classes (make them with lt.LongTensor or :long()) or probabilities of x's shape %s, got %s of shape %s",
+      ln_shape_text(x->shape, x->ndim), ln_dtype_name(target->dtype), ln_shape_text(target->shape, target->ndim));
   if (!probabilities) LN_TRY(classes(c, x, target, &dim, rest, &n_rest));
   if (x->ndim == 0) return ln_fail("%s: x needs a dimension of classes", c->name);
   LN_TRY(check_weight(c, c->in[2], x->shape[dim]));

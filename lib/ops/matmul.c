@@ -28,9 +28,19 @@ static int64_t batch_stride(const ln_tensor *t, int i, int n) {
 static int multiply(const char *op, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta) {
   int n = y->ndim - 2;
   int64_t item = ln_itemsize(y), outer = ln_numel(y->shape, n > 0 ? n - 1 : 0);
-  ln_gemm g = {.dtype = y->dtype, .batch = n > 0 ? y->shape[n - 1] : 1, .m = y->shape[n], .n = y->shape[n + 1], .k = a->shape[a->ndim - 1],
-               .a_row = a->stride[a->ndim - 2], .a_col = a->stride[a->ndim - 1], .b_row = b->stride[b->ndim - 2], .b_col = b->stride[b->ndim - 1],
-               .c_row = y->shape[n + 1], .c_batch = y->shape[n] * y->shape[n + 1], .alpha = alpha, .beta = beta};
+  ln_gemm g = {.dtype = y->dtype,
+               .batch = n > 0 ? y->shape[n - 1] : 1,
+               .m = y->shape[n],
+               .n = y->shape[n + 1],
+               .k = a->shape[a->ndim - 1],
+               .a_row = a->stride[a->ndim - 2],
+               .a_col = a->stride[a->ndim - 1],
+               .b_row = b->stride[b->ndim - 2],
+               .b_col = b->stride[b->ndim - 1],
+               .c_row = y->shape[n + 1],
+               .c_batch = y->shape[n] * y->shape[n + 1],
+               .alpha = alpha,
+               .beta = beta};
   if (n > 0) {
     g.a_batch = batch_stride(a, n - 1, n);
     g.b_batch = batch_stride(b, n - 1, n);
@@ -112,7 +122,9 @@ static int product_of_looks(const char *op, const ln_tensor *x, const ln_tensor 
 int matmul_forward(ln_call *c) {
   ln_tensor *x = c->in[0], *y = c->in[1];
   LN_TRY(check_pair(c->name, x, y));
-  if (x->ndim == 0 || y->ndim == 0) return ln_fail("%s: both operands need at least one dimension (shapes %s and %s)", c->name, ln_shape_text(x->shape, x->ndim), ln_shape_text(y->shape, y->ndim));
+  if (x->ndim == 0 || y->ndim == 0)
+    return ln_fail("%s: both operands need at least one dimension (shapes %s and %s)", c->name, ln_shape_text(x->shape, x->ndim),
+                   ln_shape_text(y->shape, y->ndim));
   ln_tensor a = with_vector(x, true), b = with_vector(y, false);
   LN_TRY(check_inner(c->name, x, y, a.shape[a.ndim - 1], b.shape[b.ndim - 2]));
   if (b.ndim == 2 && a.ndim > 2 && ln_tensor_is_contiguous(&a)) { /* one product of all rows */
@@ -216,12 +228,14 @@ static int add_product(ln_call *c, int ndim) {
   LN_TRY(check_inner(c->name, a, b, a->shape[ndim - 1], b->shape[ndim - 2]));
   int64_t shape[3] = {a->shape[0], a->shape[ndim - 2], 0}, wide[16];
   shape[ndim - 1] = b->shape[ndim - 1];
-  if (ndim == 3 && a->shape[0] != b->shape[0]) return ln_fail("%s: batches of %lld and %lld matrices", c->name, (long long)a->shape[0], (long long)b->shape[0]);
+  if (ndim == 3 && a->shape[0] != b->shape[0])
+    return ln_fail("%s: batches of %lld and %lld matrices", c->name, (long long)a->shape[0], (long long)b->shape[0]);
   if (c->target) return ln_fail("%s: there is no in-place form", c->name);
   LN_TRY(ln_call_out(c, 0, shape, ndim, a->dtype));
   int n;
   LN_TRY(ln_broadcast(c->name, c->out[0], input, wide, &n));
-  if (n != ndim || !ln_same_dims(wide, shape, n)) return ln_fail("%s: input of shape %s does not broadcast to %s", c->name, ln_shape_text(input->shape, input->ndim), ln_shape_text(shape, ndim));
+  if (n != ndim || !ln_same_dims(wide, shape, n))
+    return ln_fail("%s: input of shape %s does not broadcast to %s", c->name, ln_shape_text(input->shape, input->ndim), ln_shape_text(shape, ndim));
   if (beta != 0) LN_TRY(ln_copy_into(c->out[0], input));
   c->keep_in = 6;
   return product(c->name, a, b, c->out[0], alpha, beta);
@@ -245,10 +259,13 @@ void baddbmm_backward(ln_back *b) { add_product_backward(b); }
 
 int linear_forward(ln_call *c) {
   ln_tensor *x = c->in[0], *w = c->in[1], *bias = c->in[2], *dense;
-  if (w->ndim != 2 || x->ndim == 0) return ln_fail("linear: x %s and weight %s must have at least 1 and exactly 2 dimensions", ln_shape_text(x->shape, x->ndim), ln_shape_text(w->shape, w->ndim));
+  if (w->ndim != 2 || x->ndim == 0)
+    return ln_fail("linear: x %s and weight %s must have at least 1 and exactly 2 dimensions", ln_shape_text(x->shape, x->ndim),
+                   ln_shape_text(w->shape, w->ndim));
   LN_TRY(check_pair(c->name, x, w));
   if (x->shape[x->ndim - 1] != w->shape[1])
-    return ln_fail("linear: the last dimension of x must be %lld, the weight's in_features, got shape %s (weight %s)", (long long)w->shape[1], ln_shape_text(x->shape, x->ndim), ln_shape_text(w->shape, w->ndim));
+    return ln_fail("linear: the last dimension of x must be %lld, the weight's in_features, got shape %s (weight %s)", (long long)w->shape[1],
+                   ln_shape_text(x->shape, x->ndim), ln_shape_text(w->shape, w->ndim));
   if (bias && (bias->ndim != 1 || bias->shape[0] != w->shape[0]))
     return ln_fail("linear: bias must have shape {%lld}, got %s", (long long)w->shape[0], ln_shape_text(bias->shape, bias->ndim));
   if (bias) LN_TRY(ln_check_same_dtype(c->name, x, bias));

@@ -35,7 +35,8 @@ static int vector(const char *op, const char *what, ln_tensor *t, int64_t channe
   *out = NULL;
   if (!t) return LN_OK;
   if (t->ndim != 1 || t->shape[0] != channels)
-    return ln_fail("%s: %s must have one number for each of %lld channels, got shape %s", op, what, (long long)channels, ln_shape_text(t->shape, t->ndim));
+    return ln_fail("%s: %s must have one number for each of %lld channels, got shape %s", op, what, (long long)channels,
+                   ln_shape_text(t->shape, t->ndim));
   return ln_dense(t, dtype, out);
 }
 
@@ -106,7 +107,8 @@ int batch_norm_forward(ln_call *c) {
   if (status == LN_OK) status = vector(c->name, "bias", c->in[2], n.c, dtype, &shift);
   for (int i = 3; i < 5 && status == LN_OK; i++)
     if (c->in[i] && (c->in[i]->ndim != 1 || c->in[i]->shape[0] != n.c))
-      status = ln_fail("%s: running statistics must have one number for each of %lld channels, got shape %s", c->name, (long long)n.c, ln_shape_text(c->in[i]->shape, c->in[i]->ndim));
+      status = ln_fail("%s: running statistics must have one number for each of %lld channels, got shape %s", c->name, (long long)n.c,
+                       ln_shape_text(c->in[i]->shape, c->in[i]->ndim));
   if (status == LN_OK && training) {
     status = ln_new(&n.c, 1, dtype, x->device, &mean);
     if (status == LN_OK) status = ln_new(&n.c, 1, dtype, x->device, &rstd);

@@ -9,7 +9,8 @@ static int ready_gradient(const ln_tensor *p, ln_tensor **out) { return ln_dense
 static int check(const char *op, const ln_tensor *p, const ln_tensor *state) {
   if (!ln_is_float(p->dtype)) return ln_fail("%s: a parameter is %s; only floating dtypes can be optimized", op, ln_dtype_name(p->dtype));
   if (state && (!ln_same_shape(p, state) || state->dtype != p->dtype || state->device != p->device || !ln_tensor_is_contiguous(state)))
-    return ln_fail("%s: the state of a parameter of shape %s does not match it (was its dtype or device changed?)", op, ln_shape_text(p->shape, p->ndim));
+    return ln_fail("%s: the state of a parameter of shape %s does not match it (was its dtype or device changed?)", op,
+                   ln_shape_text(p->shape, p->ndim));
   return LN_OK;
 }
 
@@ -39,8 +40,14 @@ int ln_sgd_step(ln_tensor *const *params, ln_tensor *const *momentum_buffers, co
     if (!params[i]->grad) continue;
     ln_tensor *m = momentum_buffers && momentum != 0 ? momentum_buffers[i] : NULL;
     LN_TRY(check("SGD", params[i], m));
-    ln_step s = {.m = m ? m->data : NULL, .first = m && first[i], .nesterov = nesterov, .maximize = maximize, .lr = lr, .momentum = momentum,
-                 .dampening = dampening, .weight_decay = weight_decay};
+    ln_step s = {.m = m ? m->data : NULL,
+                 .first = m && first[i],
+                 .nesterov = nesterov,
+                 .maximize = maximize,
+                 .lr = lr,
+                 .momentum = momentum,
+                 .dampening = dampening,
+                 .weight_decay = weight_decay};
     LN_TRY(run("SGD", params[i], &s, false));
   }
   return LN_OK;
@@ -54,8 +61,17 @@ int ln_adam_step(ln_tensor *const *params, ln_tensor *const *exp_avgs, ln_tensor
     LN_TRY(check("Adam", params[i], exp_avgs[i]));
     LN_TRY(check("Adam", params[i], exp_avg_sqs[i]));
     LN_TRY(check("Adam", params[i], top));
-    ln_step s = {.m = exp_avgs[i]->data, .v = exp_avg_sqs[i]->data, .vmax = top ? top->data : NULL, .maximize = maximize, .decoupled = decoupled, .lr = lr,
-                 .beta1 = beta1, .beta2 = beta2, .eps = eps, .weight_decay = weight_decay, .correction1 = 1 - pow(beta1, (double)step[i]),
+    ln_step s = {.m = exp_avgs[i]->data,
+                 .v = exp_avg_sqs[i]->data,
+                 .vmax = top ? top->data : NULL,
+                 .maximize = maximize,
+                 .decoupled = decoupled,
+                 .lr = lr,
+                 .beta1 = beta1,
+                 .beta2 = beta2,
+                 .eps = eps,
+                 .weight_decay = weight_decay,
+                 .correction1 = 1 - pow(beta1, (double)step[i]),
                  .correction2 = 1 - pow(beta2, (double)step[i])};
     LN_TRY(run("Adam", params[i], &s, true));
   }

@@ -127,7 +127,8 @@ static int compute(ln_call *c, const ln_op_row *row, const ln_attrs *attrs, int 
       if (!c->in[i]) set_scalar(&loop, i + 1, attrs, SCALAR_SLOT + i);
     read_attrs(row, attrs, at);
     int device = c->out[0]->device;
-    if (loop.numel > 0) status = ln_kernel_status(c->name, ln_kernels_of(device)->pointwise(row->pointwise, 0, compute_type(dtype), &loop, at, device));
+    if (loop.numel > 0)
+      status = ln_kernel_status(c->name, ln_kernels_of(device)->pointwise(row->pointwise, 0, compute_type(dtype), &loop, at, device));
   }
   for (int i = 0; i < n; i++)
     if (copies[i]) ln_tensor_release(copies[i]);

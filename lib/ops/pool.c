@@ -14,10 +14,11 @@ static int read_windows(const char *op, const ln_attrs *a, int first, bool dilat
   if (dilated) LN_TRY(ln_list_n(op, "dilation", a, first + 3, p->spatial, p->dilation));
   for (int d = 0; d < p->spatial; d++) {
     if (p->kernel[d] < 1 || p->stride[d] < 1 || p->dilation[d] < 1)
-      return ln_fail("%s: kernel_size %s, stride %s and dilation %s must be at least 1", op, ln_shape_text(p->kernel, p->spatial), ln_shape_text(p->stride, p->spatial),
-                     ln_shape_text(p->dilation, p->spatial));
+      return ln_fail("%s: kernel_size %s, stride %s and dilation %s must be at least 1", op, ln_shape_text(p->kernel, p->spatial),
+                     ln_shape_text(p->stride, p->spatial), ln_shape_text(p->dilation, p->spatial));
     if (p->padding[d] < 0 || 2 * p->padding[d] > p->dilation[d] * (p->kernel[d] - 1) + 1)
-      return ln_fail("%s: padding %s must lie between 0 and half the kernel %s", op, ln_shape_text(p->padding, p->spatial), ln_shape_text(p->kernel, p->spatial));
+      return ln_fail("%s: padding %s must lie between 0 and half the kernel %s", op, ln_shape_text(p->padding, p->spatial),
+                     ln_shape_text(p->kernel, p->spatial));
   }
   return LN_OK;
 }
@@ -29,7 +30,8 @@ static int count_windows(const char *op, ln_pool *p, bool ceil_mode) {
     int64_t n = room < 0 && !(ceil_mode && room + p->stride[d] > 0) ? 0 : (room + (ceil_mode ? p->stride[d] - 1 : 0)) / p->stride[d] + 1;
     if (ceil_mode && (n - 1) * p->stride[d] >= p->in[d] + p->padding[d]) n--;
     if (n < 1)
-      return ln_fail("%s: the window of %lld does not fit into an input of %lld with padding %lld", op, (long long)reach, (long long)p->in[d], (long long)p->padding[d]);
+      return ln_fail("%s: the window of %lld does not fit into an input of %lld with padding %lld", op, (long long)reach, (long long)p->in[d],
+                     (long long)p->padding[d]);
     p->out[d] = n;
   }
   return LN_OK;
@@ -46,7 +48,8 @@ static void with_batch(const int64_t *shape, const int64_t *stride, int ndim, in
 
 static int check_input(const char *op, const ln_tensor *x, int spatial) {
   if (x->ndim == spatial + 2 || x->ndim == spatial + 1) return LN_OK;
-  return ln_fail("%s: input must have %d dimensions, or %d without a batch, got shape %s", op, spatial + 2, spatial + 1, ln_shape_text(x->shape, x->ndim));
+  return ln_fail("%s: input must have %d dimensions, or %d without a batch, got shape %s", op, spatial + 2, spatial + 1,
+                 ln_shape_text(x->shape, x->ndim));
 }
 
 /* A tensor without gaps, retained; its geometry with a batch dimension. */
@@ -131,7 +134,8 @@ int max_pool2d_dx_forward(ln_call *c) {
   if (c->target) return ln_fail("%s: there is no in-place form", c->name);
   LN_TRY(check_input(c->name, dy, p.spatial));
   if (n != dy->ndim || !ln_same_shape(dy, indices) || indices->dtype != LN_INT64)
-    return ln_fail("%s: dy %s, indices %s and size %s do not go together", c->name, ln_shape_text(dy->shape, dy->ndim), ln_shape_text(indices->shape, indices->ndim), ln_shape_text(size, n));
+    return ln_fail("%s: dy %s, indices %s and size %s do not go together", c->name, ln_shape_text(dy->shape, dy->ndim),
+                   ln_shape_text(indices->shape, indices->ndim), ln_shape_text(size, n));
   /* both in the layout of the indices */
   int status = ln_is_dense(indices) ? (ln_tensor_retain(places = indices), LN_OK) : ln_dense(indices, LN_INT64, &places);
   if (status == LN_OK) status = ln_new_strided(places->shape, places->stride, n, dy->dtype, dy->device, &g);

@@ -80,7 +80,9 @@ int mean_forward(ln_call *c) {
   uint32_t mask;
   ln_tensor *x = c->in[0];
   int wish = wish_of(c->attrs, 2), dtype = wish >= 0 ? wish : x->dtype;
-  if (!ln_is_float(dtype)) return ln_fail("mean: the mean of %s elements is no %s; convert with :float() or give a floating dtype", ln_dtype_name(x->dtype), ln_dtype_name(dtype));
+  if (!ln_is_float(dtype))
+    return ln_fail("mean: the mean of %s elements is no %s; convert with :float() or give a floating dtype", ln_dtype_name(x->dtype),
+                   ln_dtype_name(dtype));
   LN_TRY(ln_dims_mask(c->name, c->attrs, 0, x->ndim, &mask));
   LN_TRY(accumulate(c, LN_FOLD_SUM, mask, ln_int(c->attrs, 1), dtype));
   return scale(c->out[0], 1.0 / (double)count_of(x->shape, x->ndim, mask));
@@ -172,7 +174,8 @@ static int extreme(ln_call *c, int kind) {
   uint32_t mask;
   ln_tensor *x = c->in[0];
   LN_TRY(ln_dims_mask(c->name, c->attrs, 0, x->ndim, &mask));
-  if (count_of(x->shape, x->ndim, mask) == 0) return ln_fail("%s: there is no extreme of no elements (shape %s)", c->name, ln_shape_text(x->shape, x->ndim));
+  if (count_of(x->shape, x->ndim, mask) == 0)
+    return ln_fail("%s: there is no extreme of no elements (shape %s)", c->name, ln_shape_text(x->shape, x->ndim));
   c->keep_in = c->keep_out = 1;
   return fold_into(c, 0, x, kind, mask, ln_int(c->attrs, 1), x->dtype);
 }
@@ -238,7 +241,8 @@ static int place_of(ln_call *c, int kind) {
     LN_TRY(ln_wrap_dim(c->name, ln_int(c->attrs, 0), x->ndim, &dim));
     mask = x->ndim ? 1u << dim : 0;
   }
-  if (count_of(x->shape, x->ndim, mask) == 0) return ln_fail("%s: there is no place among no elements (shape %s)", c->name, ln_shape_text(x->shape, x->ndim));
+  if (count_of(x->shape, x->ndim, mask) == 0)
+    return ln_fail("%s: there is no place among no elements (shape %s)", c->name, ln_shape_text(x->shape, x->ndim));
   return fold_into(c, 0, x, kind, mask, ln_int(c->attrs, 1), LN_INT64);
 }
 
@@ -266,7 +270,8 @@ int cumsum_forward(ln_call *c) {
   LN_TRY(ln_dense(x, dtype, &dense));
   int status = ln_new_like(x, dtype, &c->out[0]);
   if (status == LN_OK) {
-    ln_rows rows = {.dtype = dtype, .outer = ln_numel(x->shape, dim), .size = x->ndim ? x->shape[dim] : 1, .inner = 1, .x = dense->data, .out = c->out[0]->data};
+    ln_rows rows = {
+      .dtype = dtype, .outer = ln_numel(x->shape, dim), .size = x->ndim ? x->shape[dim] : 1, .inner = 1, .x = dense->data, .out = c->out[0]->data};
     if (x->ndim) rows.inner = ln_numel(x->shape + dim + 1, x->ndim - dim - 1);
     status = ln_kernel_status(c->name, ln_kernels_of(x->device)->cumsum(&rows, ln_int(c->attrs, 1), x->device));
   }

@@ -54,7 +54,9 @@ static int variance(ln_call *c, bool root) {
   return ln_compose_end(&compose, y, &c->out[0]);
 }
 
-static ln_tensor *away_from_mean(ln_back *b, uint32_t mask) { return ln_do2(b, LN_OP_sub, b->in[0], do_reduce(b, LN_OP_mean, 0, b->in[0], mask, true)); }
+static ln_tensor *away_from_mean(ln_back *b, uint32_t mask) {
+  return ln_do2(b, LN_OP_sub, b->in[0], do_reduce(b, LN_OP_mean, 0, b->in[0], mask, true));
+}
 
 int var_forward(ln_call *c) { return variance(c, false); }
 

@@ -10,7 +10,7 @@
 #define LN_RULE_NOGRAD(name)
 #define LN_RULE_COMPOSITE(name)
 #define LN_RULE_COMPOSED(name) void name##_backward(ln_back *b);
-#define LN_RULE_FUSED(name)        \
+#define LN_RULE_FUSED(name)         \
   void name##_backward(ln_back *b); \
   void name##_backward_any(ln_back *b);
 #define OP(name, signature, outputs, grad, doc) \

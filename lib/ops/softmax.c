@@ -14,7 +14,8 @@ static int forward(ln_call *c, bool is_log) {
   ln_tensor *x = c->in[0], *dense;
   int dim, dtype = ln_has(c->attrs, 1) ? (int)ln_int(c->attrs, 1) : x->dtype;
   LN_TRY(ln_wrap_dim(c->name, ln_int(c->attrs, 0), x->ndim, &dim));
-  if (!ln_is_float(dtype)) return ln_fail("%s: a tensor of floating dtype is expected, got %s (convert it with :float())", c->name, ln_dtype_name(dtype));
+  if (!ln_is_float(dtype))
+    return ln_fail("%s: a tensor of floating dtype is expected, got %s (convert it with :float())", c->name, ln_dtype_name(dtype));
   LN_TRY(ln_dense(x, dtype, &dense));
   int status = ln_call_out(c, 0, x->shape, x->ndim, dtype);
   if (status == LN_OK) {

@@ -63,7 +63,8 @@ static int complete_shape(const char *op, const ln_tensor *x, const int64_t *wan
   if (open >= 0 && known == 0) return ln_fail("%s: the size -1 is not determined in %s", op, ln_shape_text(want, n));
   if (open >= 0) shape[open] = x->numel / known;
   if ((open >= 0 ? x->numel % known != 0 : known != x->numel))
-    return ln_fail("%s: shape %s does not fit %lld elements of shape %s", op, ln_shape_text(want, n), (long long)x->numel, ln_shape_text(x->shape, x->ndim));
+    return ln_fail("%s: shape %s does not fit %lld elements of shape %s", op, ln_shape_text(want, n), (long long)x->numel,
+                   ln_shape_text(x->shape, x->ndim));
   return LN_OK;
 }
 
@@ -288,10 +289,12 @@ static int narrow_geometry(const ln_attrs *attrs, geometry *g) {
   if (g->ndim == 0) return ln_fail("narrow: a 0-dim tensor cannot be narrowed");
   LN_TRY(ln_wrap_dim("narrow", ln_int(attrs, 0), g->ndim, &dim));
   int64_t size = g->shape[dim], start = ln_int(attrs, 1), length = ln_int(attrs, 2);
-  if (start < -size || start > size) return ln_fail("narrow: start %lld is out of range for dimension %d with size %lld", (long long)start, dim, (long long)size);
+  if (start < -size || start > size)
+    return ln_fail("narrow: start %lld is out of range for dimension %d with size %lld", (long long)start, dim, (long long)size);
   if (start < 0) start += size;
   if (length < 0 || length > size - start)
-    return ln_fail("narrow: start %lld and length %lld exceed dimension %d with size %lld", (long long)start, (long long)length, dim, (long long)size);
+    return ln_fail("narrow: start %lld and length %lld exceed dimension %d with size %lld", (long long)start, (long long)length, dim,
+                   (long long)size);
   g->offset += start * g->stride[dim];
   g->shape[dim] = length;
   return LN_OK;
@@ -353,11 +356,13 @@ void diagonal_backward(ln_back *b) { part_backward(b, diagonal_geometry); }
 static int strided_geometry(const char *op, const ln_attrs *attrs, geometry *g) {
   const int64_t *size, *stride;
   int n = ln_list(attrs, 0, &size);
-  if (ln_list(attrs, 1, &stride) != n) return ln_fail("%s: size %s and stride %s differ in length", op, ln_shape_text(size, n), ln_shape_text(stride, ln_list(attrs, 1, &stride)));
+  if (ln_list(attrs, 1, &stride) != n)
+    return ln_fail("%s: size %s and stride %s differ in length", op, ln_shape_text(size, n), ln_shape_text(stride, ln_list(attrs, 1, &stride)));
   g->ndim = n;
   g->offset = ln_has(attrs, 2) ? ln_int(attrs, 2) : 0;
   for (int i = 0; i < n; i++) {
-    if (size[i] < 0 || stride[i] < 0) return ln_fail("%s: size %s and stride %s must not be negative", op, ln_shape_text(size, n), ln_shape_text(stride, n));
+    if (size[i] < 0 || stride[i] < 0)
+      return ln_fail("%s: size %s and stride %s must not be negative", op, ln_shape_text(size, n), ln_shape_text(stride, n));
     g->shape[i] = size[i];
     g->stride[i] = stride[i];
   }
@@ -449,7 +454,9 @@ int as_strided_scatter_forward(ln_call *c) {
   geometry g;
   ln_tensor *x = c->in[0], *part;
   LN_TRY(strided_geometry(c->name, c->attrs, &g));
-  if (!ln_is_dense(x)) return ln_fail("as_strided_scatter: a tensor with gaps (shape %s, stride %s) is not supported", ln_shape_text(x->shape, x->ndim), ln_shape_text(x->stride, x->ndim));
+  if (!ln_is_dense(x))
+    return ln_fail("as_strided_scatter: a tensor with gaps (shape %s, stride %s) is not supported", ln_shape_text(x->shape, x->ndim),
+                   ln_shape_text(x->stride, x->ndim));
   LN_TRY(ln_new_strided(x->shape, x->stride, x->ndim, x->dtype, x->device, &c->out[0]));
   LN_TRY(check_bounds(c->name, c->out[0], &g));
   LN_TRY(ln_copy_into(c->out[0], x));
@@ -458,8 +465,8 @@ int as_strided_scatter_forward(ln_call *c) {
   ln_set_geometry(part, g.shape, g.stride, g.ndim);
   part->data += g.offset * ln_itemsize(part);
   int status = ln_same_shape(part, c->in[1]) ? ln_copy_into(part, c->in[1])
-                                             : ln_fail("as_strided_scatter: src has shape %s, the view %s", ln_shape_text(c->in[1]->shape, c->in[1]->ndim),
-                                                       ln_shape_text(part->shape, part->ndim));
+                                             : ln_fail("as_strided_scatter: src has shape %s, the view %s",
+                                                       ln_shape_text(c->in[1]->shape, c->in[1]->ndim), ln_shape_text(part->shape, part->ndim));
   ln_tensor_release(part);
   return status;
 }
