@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES := luajit libluajit-5.1-dev gcc cmake ninja-build pkg-config libopenblas-openmp-dev libdnnl-dev zlib1g-dev lua-busted
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench lint docs clean
+.PHONY: help deps build demo test bench lint docs rock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -38,6 +38,11 @@ lint: ## luacheck and clang-format, changing nothing
 
 docs: build ## the reference of all operators, into build/docs
 	@lua/lunette/bin/lunette docs/build.lua $(BUILD)/docs
+
+rock: ## packs what is committed as build/lunette-scm-1.src.rock
+	@mkdir -p $(BUILD)
+	@sed 's|git+file://\.|git+file://$(CURDIR)|' rockspec/lunette-scm-1.rockspec > $(BUILD)/lunette-scm-1.rockspec
+	@cd $(BUILD) && luarocks pack lunette-scm-1.rockspec
 
 clean: ## removes what was built
 	rm -rf $(BUILD)
