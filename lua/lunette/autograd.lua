@@ -137,7 +137,7 @@ local function run_hooks(engine, part)
   for i = 1, part.last do
     local hook = part[i]
     local changed = hook and hook(gradient)
-    if changed ~= nil and changed ~= false then
+    if changed then
       if not is_tensor(changed) then fail("a tensor hook returns nil or the new gradient, not a " .. type(changed)) end
       gradient = changed
       answer(engine, 0, gradient)

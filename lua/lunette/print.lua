@@ -43,7 +43,7 @@ local function float_style(values, n)
       end
     end
   end
-  if not any then return print_options.sci_mode and scientific or whole end
+  if not any then return print_options.sci_mode and scientific or whole, 1 end
   if all_whole then
     local sci = high / low > 1000 or high > 1e8
     if print_options.sci_mode ~= nil then sci = print_options.sci_mode end
@@ -56,16 +56,16 @@ local function float_style(values, n)
 end
 
 local function formatter(p, values, n)
-  local style
+  local style, narrow
   if is_float(p) then
-    style = float_style(values, n)
+    style, narrow = float_style(values, n)
   elseif p.dtype == 9 then
     style = function(v) return v ~= 0 and "True" or "False" end
   else
     style = function(v) return (tostring(v):gsub("LL$", "")) end
   end
   local width = 1
-  for i = 0, n - 1 do width = math.max(width, #style(values[i])) end
+  for i = 0, narrow and -1 or n - 1 do width = math.max(width, #style(values[i])) end
   return function(v)
     local text = style(v)
     return (" "):rep(width - #text) .. text
