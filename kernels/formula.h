@@ -5,17 +5,13 @@
 #ifndef LUNETTE_FORMULA_H
 #define LUNETTE_FORMULA_H
 
+#include "inline.h"
+
 #include <math.h>
 #include <stdint.h>
 
 #ifndef __CUDACC__
 #pragma GCC diagnostic ignored "-Wtautological-compare" /* x != x asks for NaN; for whole numbers it is false, as meant */
-#endif
-
-#ifdef __CUDACC__
-#define LN_INLINE static __host__ __device__ inline
-#else
-#define LN_INLINE static inline
 #endif
 
 #ifdef LN_HAVE_LIBMVEC
@@ -94,8 +90,8 @@ LN_INLINE ln_t ln_pow(ln_t a, ln_t b) {
 #else
 
 LN_INLINE ln_t ln_attr(double v) { return (ln_t)v; }
-#ifdef __CUDACC__
-#define LN_M(name) name /* CUDA overloads by argument type */
+#ifdef __cplusplus
+#define LN_M(name) name /* C++ overloads by argument type */
 #elif LN_IS(LN_TYPE) == LN_IS_f32
 #define LN_M(name) name##f
 #else
@@ -124,7 +120,7 @@ LN_INLINE ln_t floordiv(ln_t a, ln_t b) {
   ln_t whole = LN_M(floor)(q);
   return q == 0 ? LN_M(copysign)(0, a / b) : whole + (ln_t)(q - whole > (ln_t)0.5);
 }
-#ifndef __CUDACC__
+#ifndef __cplusplus
 #define exp(x) LN_M(exp)(x)
 #define expm1(x) LN_M(expm1)(x)
 #define log(x) LN_M(log)(x)

@@ -12,10 +12,11 @@
 #define LN_LOOP_OPERANDS 6
 
 /* A nest of loops over operands of one broadcast shape. Dimensions are collapsed where all operands allow; the last is the innermost.
- * Operand 0 is written, the others are read. A scalar operand has stride 0 everywhere and points into the caller's memory. */
+ * Operand 0 is written, the others are read. A scalar operand (bit k of `scalars`) has stride 0 everywhere and points into the caller's memory. */
 typedef struct ln_loop {
   int n_operands;
   int ndim;
+  uint32_t scalars;
   int64_t numel;
   int64_t shape[16];
   int dtype[LN_LOOP_OPERANDS];
@@ -96,8 +97,9 @@ typedef struct ln_norm {
   char *y, *dx;
   const void *weight, *bias; /* compute dtype (float or double), may be NULL */
   void *mean, *rstd;         /* compute dtype, [C] */
+  void *variance;            /* likewise, without correction; written in training forward */
   void *dweight, *dbias;
-  bool training; /* statistics are the batch's; in forward mean and rstd are written */
+  bool training; /* statistics are the batch's; in forward mean, rstd and variance are written */
   double eps;
 } ln_norm;
 

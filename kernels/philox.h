@@ -4,20 +4,16 @@
 #ifndef LUNETTE_PHILOX_H
 #define LUNETTE_PHILOX_H
 
+#include "inline.h"
+
 #include <stdint.h>
 #include <string.h>
-
-#ifdef __CUDACC__
-#define LN_DRAW static __host__ __device__ inline
-#else
-#define LN_DRAW static inline
-#endif
 
 typedef struct ln_philox {
   uint32_t v[4];
 } ln_philox;
 
-LN_DRAW ln_philox ln_philox_block(uint64_t seed, uint64_t counter_low, uint64_t counter_high) {
+LN_INLINE ln_philox ln_philox_block(uint64_t seed, uint64_t counter_low, uint64_t counter_high) {
   uint32_t c0 = (uint32_t)counter_low, c1 = (uint32_t)(counter_low >> 32), c2 = (uint32_t)counter_high, c3 = (uint32_t)(counter_high >> 32);
   uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
   for (int round = 0; round < 10; round++) {
@@ -39,16 +35,16 @@ LN_DRAW ln_philox ln_philox_block(uint64_t seed, uint64_t counter_low, uint64_t 
 }
 
 /* 64 random bits of number i: two numbers share a block. */
-LN_DRAW uint64_t ln_draw_bits(uint64_t seed, uint64_t i) {
+LN_INLINE uint64_t ln_draw_bits(uint64_t seed, uint64_t i) {
   ln_philox b = ln_philox_block(seed, i >> 1, 0);
   return i & 1 ? ((uint64_t)b.v[3] << 32 | b.v[2]) : ((uint64_t)b.v[1] << 32 | b.v[0]);
 }
 
 /* [0, 1) from 24 bits, which float32 holds exactly, or from 53. */
-LN_DRAW double ln_draw_unit(uint64_t bits, int wide) { return wide ? (double)(bits >> 11) * 0x1p-53 : (double)(bits >> 40) * 0x1p-24; }
+LN_INLINE double ln_draw_unit(uint64_t bits, int wide) { return wide ? (double)(bits >> 11) * 0x1p-53 : (double)(bits >> 40) * 0x1p-24; }
 
 /* The natural logarithm of x in (0, 1], by argument reduction and the series of 2 artanh; about 1 ulp. */
-LN_DRAW double ln_draw_log(double x) {
+LN_INLINE double ln_draw_log(double x) {
   uint64_t bits;
   memcpy(&bits, &x, sizeof bits);
   int exponent = (int)(bits >> 52) - 1023;
@@ -64,7 +60,7 @@ LN_DRAW double ln_draw_log(double x) {
 }
 
 /* The cosine of 2 pi u, u in [0, 1): reduced to an eighth of a turn, then a series. */
-LN_DRAW double ln_draw_cos_turn(double u) {
+LN_INLINE double ln_draw_cos_turn(double u) {
   double v = u < 0.5 ? u : 1.0 - u; /* [0, 1/2] */
   int negative = v > 0.25;
   if (negative) v = 0.5 - v; /* [0, 1/4] */
@@ -80,7 +76,7 @@ LN_DRAW double ln_draw_cos_turn(double u) {
 }
 
 /* The square root by Newton's steps on a bit-level guess, the same on every device. x > 0. */
-LN_DRAW double ln_draw_sqrt(double x) {
+LN_INLINE double ln_draw_sqrt(double x) {
   uint64_t bits;
   double y;
   memcpy(&bits, &x, sizeof bits);
@@ -91,7 +87,7 @@ LN_DRAW double ln_draw_sqrt(double x) {
 }
 
 /* A standard normal number (Box and Muller): each takes a block of its own. */
-LN_DRAW double ln_draw_normal(uint64_t seed, uint64_t i) {
+LN_INLINE double ln_draw_normal(uint64_t seed, uint64_t i) {
   ln_philox b = ln_philox_block(seed, i, 1);
   double u = ((double)(((uint64_t)b.v[1] << 32 | b.v[0]) >> 11) + 1.0) * 0x1p-53; /* (0, 1] */
   double turn = (double)(((uint64_t)b.v[3] << 32 | b.v[2]) >> 11) * 0x1p-53;
@@ -100,7 +96,7 @@ LN_DRAW double ln_draw_normal(uint64_t seed, uint64_t i) {
 }
 
 /* A whole number in [0, range): the high half of a product, biased by less than range / 2^64. */
-LN_DRAW uint64_t ln_draw_below(uint64_t bits, uint64_t range) {
+LN_INLINE uint64_t ln_draw_below(uint64_t bits, uint64_t range) {
   uint64_t a = bits >> 32, b = bits & 0xffffffffu, c = range >> 32, d = range & 0xffffffffu;
   uint64_t low = b * d, mid1 = a * d + (low >> 32), mid2 = b * c + (mid1 & 0xffffffffu);
   return a * c + (mid1 >> 32) + (mid2 >> 32);

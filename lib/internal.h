@@ -81,7 +81,6 @@ void ln_fold_init(ln_fold *fold, const ln_tensor *x, uint32_t mask, const ln_ten
 
 /* -- Devices (core/device.c) -- */
 const ln_kernels *ln_kernels_of(int device); /* cpu: always; cuda: the plug-in's, which a tensor on it proves to be loaded */
-int ln_device_check(int device);             /* loads the plug-in; LN_ERROR with the reason */
 
 /* -- Random numbers (core/random.c) -- */
 /* Reserves `count` numbers of the generator in use; kernels draw number i of the reservation at offset + i. */

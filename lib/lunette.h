@@ -247,6 +247,7 @@ bool ln_is_terminal(int descriptor);
 double ln_clock(void); /* seconds, only forward */
 
 /* -- CUDA: looked for when first asked -- */
+int ln_device_check(int device); /* may tensors be made there? -1 is the cpu */
 bool ln_cuda_is_available(void);
 int ln_cuda_device_count(void);
 const char *ln_cuda_why_not(void); /* the reason why is_available is false; "" otherwise */

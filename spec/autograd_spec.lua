@@ -190,10 +190,11 @@ describe("a forked child", function()
   it("computes", function()
     local ffi = require("ffi")
     ffi.cdef("int fork(void); int waitpid(int pid, int *status, int options); void _exit(int status);")
-    lt.ones(1000, 1000):sum():item()
+    local options = { device = "cpu" } -- no CUDA context survives a fork
+    lt.ones(1000, 1000, options):sum():item()
     local pid = ffi.C.fork()
     if pid == 0 then
-      local ok, sum = pcall(function() return lt.ones(300, 300):matmul(lt.ones(300, 300)):sum():item() end)
+      local ok, sum = pcall(function() return lt.ones(300, 300, options):matmul(lt.ones(300, 300, options)):sum():item() end)
       ffi.C._exit(ok and sum == 27000000 and 0 or 1)
     end
     local status = ffi.new("int[1]")

@@ -94,6 +94,9 @@ describe("printing", function()
     { "tensor([1.], requires_grad=True)", function() return lt.tensor({ 1 }, { requires_grad = true }) end },
     { "tensor([0.0000e+00, 1.0000e+00, 2.0000e+00,  ..., 1.9970e+03, 1.9980e+03,\n        1.9990e+03])", function() return lt.arange(2000) end },
   }
+  local device = lt.get_default_device()
+  setup(function() lt.set_default_device("cpu") end)
+  teardown(function() lt.set_default_device(device) end)
   for i, case in ipairs(cases) do
     it("is PyTorch's, case " .. i, function() assert.are.equal(case[1], tostring(case[2]())) end)
   end

@@ -164,7 +164,10 @@ static void statistics(const ln_norm *w, int64_t c, int64_t width) {
   ln_t padded[LANES] = {0};
   memcpy(padded, mean, sizeof(ln_t) * (size_t)width);
   sum_block(SPREAD, w, c, width, padded, still, &s);
-  for (int64_t j = 0; j < width; j++) rstd[j] = (ln_t)(1 / sqrt(s.a[j] / count + w->eps));
+  for (int64_t j = 0; j < width; j++) {
+    ((ln_t *)w->variance)[c + j] = (ln_t)(s.a[j] / count);
+    rstd[j] = (ln_t)(1 / sqrt(s.a[j] / count + w->eps));
+  }
 }
 
 static ln_t at(const void *values, int64_t c, ln_t otherwise) { return values ? ((const ln_t *)values)[c] : otherwise; }

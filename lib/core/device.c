@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static ln_kernels cuda;
@@ -13,9 +14,11 @@ static char why_not[512] = "CUDA has not been asked for yet";
 static pid_t opened_by; /* a CUDA context does not survive fork */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* The folder of this library, where the plug-in stands too. */
+/* LUNETTE_CUDA_PLUGIN, or the folder of this library, where the plug-in stands too. */
 static bool plugin_path(char *path, size_t size) {
   Dl_info info;
+  const char *wish = getenv("LUNETTE_CUDA_PLUGIN");
+  if (wish && *wish) return snprintf(path, size, "%s", wish) < (int)size;
   if (!dladdr((void *)plugin_path, &info) || !info.dli_fname) return false;
   const char *slash = strrchr(info.dli_fname, '/');
   int folder = slash ? (int)(slash - info.dli_fname) : 1;
@@ -23,10 +26,10 @@ static bool plugin_path(char *path, size_t size) {
 }
 
 static void open_plugin(void) {
-  char path[400];
+  char path[400] = "";
   opened_by = getpid();
   if (!plugin_path(path, sizeof path) || access(path, R_OK) != 0) {
-    snprintf(why_not, sizeof why_not, "this Lunette was built without CUDA: liblunette_cuda.so is not beside liblunette.so");
+    snprintf(why_not, sizeof why_not, "this Lunette was built without CUDA: %s cannot be read", path);
     return;
   }
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);

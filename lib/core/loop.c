@@ -76,6 +76,7 @@ static bool init_flat(ln_loop *loop, ln_tensor *const *operands, int n) {
 void ln_loop_init(ln_loop *loop, ln_tensor *const *operands, int n) {
   const ln_tensor *y = operands[0];
   loop->n_operands = n;
+  loop->scalars = 0;
   loop->numel = y->numel;
   for (int k = 0; k < n; k++) {
     loop->dtype[k] = operands[k] ? operands[k]->dtype : y->dtype;
@@ -95,6 +96,7 @@ void ln_loop_init(ln_loop *loop, ln_tensor *const *operands, int n) {
 }
 
 void ln_loop_scalar(ln_loop *loop, int operand, int dtype, const void *value) {
+  loop->scalars |= 1u << operand;
   loop->dtype[operand] = dtype;
   loop->data[operand] = (char *)value;
   for (int i = 0; i < loop->ndim; i++) loop->stride[operand][i] = 0;

@@ -56,16 +56,13 @@ static int update_running(ln_back *b, ln_tensor *running, ln_tensor *value, doub
   return b->status = ln_copy_into(running, mixed);
 }
 
-static int update_statistics(ln_call *c, const ln_norm *n, ln_tensor *mean, ln_tensor *rstd) {
+static int update_statistics(ln_call *c, const ln_norm *n, ln_tensor *mean, ln_tensor *variance) {
   double momentum = ln_float(c->attrs, 1), count = (double)(n->n * n->m);
   ln_compose compose;
   ln_tensor *kept = NULL;
   ln_back *b = ln_compose_begin(&compose, c->name);
   if (c->in[3]) update_running(b, c->in[3], mean, momentum);
-  if (c->in[4]) {
-    ln_tensor *variance = ln_do_shift(b, ln_do_pow(b, rstd, -2), -n->eps);
-    if (variance) update_running(b, c->in[4], ln_do_scale(b, variance, count / (count - 1)), momentum);
-  }
+  if (c->in[4]) update_running(b, c->in[4], ln_do_scale(b, variance, count / (count - 1)), momentum);
   int status = ln_compose_end(&compose, mean, &kept);
   if (kept) ln_tensor_release(kept);
   return status;
@@ -94,7 +91,7 @@ static int check_batch_norm(const ln_call *c, const ln_tensor *x, bool training)
 
 /* Signature: x, weight?, bias?, running_mean?, running_var?; training, momentum, eps. Extras: mean and rstd of the batch. */
 int batch_norm_forward(ln_call *c) {
-  ln_tensor *x = c->in[0], *rx = NULL, *w = NULL, *shift = NULL, *mean = NULL, *rstd = NULL;
+  ln_tensor *x = c->in[0], *rx = NULL, *w = NULL, *shift = NULL, *mean = NULL, *rstd = NULL, *variance = NULL;
   ln_norm n;
   bool training = ln_int(c->attrs, 0);
   double eps = ln_float(c->attrs, 2);
@@ -112,6 +109,7 @@ int batch_norm_forward(ln_call *c) {
   if (status == LN_OK && training) {
     status = ln_new(&n.c, 1, dtype, x->device, &mean);
     if (status == LN_OK) status = ln_new(&n.c, 1, dtype, x->device, &rstd);
+    if (status == LN_OK) status = ln_new(&n.c, 1, dtype, x->device, &variance);
   } else if (status == LN_OK) {
     status = running_statistics(c, n.c, dtype, eps, &mean, &rstd);
   }
@@ -125,12 +123,14 @@ int batch_norm_forward(ln_call *c) {
     n.bias = shift ? shift->data : NULL;
     n.mean = mean->data;
     n.rstd = rstd->data;
+    n.variance = variance ? variance->data : NULL;
     status = ln_kernel_status(c->name, ln_kernels_of(x->device)->batch_norm(&n, x->device));
-    if (status == LN_OK && training && (c->in[3] || c->in[4])) status = update_statistics(c, &n, mean, rstd);
+    if (status == LN_OK && training && (c->in[3] || c->in[4])) status = update_statistics(c, &n, mean, variance);
   }
   if (rx) ln_tensor_release(rx);
   if (w) ln_tensor_release(w);
   if (shift) ln_tensor_release(shift);
+  if (variance) ln_tensor_release(variance);
   c->extra[0] = mean;
   c->extra[1] = rstd;
   c->keep_in = 3;

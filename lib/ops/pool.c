@@ -120,11 +120,18 @@ int max_pool2d_forward(ln_call *c) {
 void max_pool2d_backward(ln_back *b) {
   ln_attrs attrs = {0};
   ln_attrs_ints(&attrs, 0, b->shape[0], b->ndim[0]);
+  for (int k = 0; k < 4; k++) {
+    const int64_t *list;
+    if (!ln_has(b->attrs, k)) continue;
+    int n = ln_list(b->attrs, k, &list);
+    ln_attrs_ints(&attrs, 1 + k, list, n);
+  }
   ln_tensor *const in[2] = {b->g[0], b->out[1]};
   if (in[0]) ln_give(b, 0, ln_do(b, LN_OP_max_pool2d_dx, in, 2, &attrs));
 }
 
-/* dy, indices; size. The windows no longer matter: the indices say where each element goes. */
+/* dy, indices; size, kernel_size, stride?, padding, dilation. The indices say where each element goes; a device whose threads gather looks for
+ * them in the windows that hold an element. */
 int max_pool2d_dx_forward(ln_call *c) {
   ln_tensor *dy = c->in[0], *indices = c->in[1], *places = NULL, *g = NULL;
   const int64_t *size;
@@ -133,6 +140,7 @@ int max_pool2d_dx_forward(ln_call *c) {
   int64_t full[5], out[5];
   if (c->target) return ln_fail("%s: there is no in-place form", c->name);
   LN_TRY(check_input(c->name, dy, p.spatial));
+  LN_TRY(read_windows(c->name, c->attrs, 1, true, &p));
   if (n != dy->ndim || !ln_same_shape(dy, indices) || indices->dtype != LN_INT64)
     return ln_fail("%s: dy %s, indices %s and size %s do not go together", c->name, ln_shape_text(dy->shape, dy->ndim),
                    ln_shape_text(indices->shape, indices->ndim), ln_shape_text(size, n));
@@ -149,7 +157,6 @@ int max_pool2d_dx_forward(ln_call *c) {
     p.n = out[0];
     p.c = out[1];
     memcpy(p.in, out + 2, sizeof(int64_t) * (size_t)p.spatial);
-    for (int d = 0; d < p.spatial; d++) p.kernel[d] = p.stride[d] = p.dilation[d] = 1;
     p.x = g->data;
     p.y = c->out[0]->data;
     p.indices = (int64_t *)places->data;

@@ -18,7 +18,7 @@ local function empty(shape, dtype, device)
   local n = #shape
   if n > 16 then fail("a tensor has at most 16 dimensions, " .. n .. " were asked for") end
   for i = 1, n do shape_room[i - 1] = shape[i] end
-  local d, v = dtype_id[dtype or "float32"], device_id(device or "cpu")
+  local d, v = dtype_id[dtype or "float32"], device_id(device)
   base.retry(C.ln_tensor_empty, shape_room, n, d, v, out)
   return wrap(out[0])
 end
@@ -105,7 +105,7 @@ maker("randn", function(t) return t:normal_(0, 1) end)
 function create.full(size, value, options)
   options = check_options("full", options or {})
   local shape = sizes("full", { n = 1, size })
-  return finish(ops.full(shape, value, options.dtype, options.device and base.device_name(device_id(options.device))), options.requires_grad)
+  return finish(ops.full(shape, value, options.dtype, base.device_name(device_id(options.device))), options.requires_grad)
 end
 
 function create.full_like(x, value, options)
@@ -124,7 +124,7 @@ end
 
 function create.randperm(n, options)
   options = check_options("randperm", options or {})
-  local t = with_generator(options.generator, ops.randperm, n, options.device)
+  local t = with_generator(options.generator, ops.randperm, n, base.device_name(device_id(options.device)))
   return options.dtype and t:to(options.dtype) or t
 end
 
@@ -142,7 +142,7 @@ function create.arange(...)
     if type(values[i]) ~= "number" then fail(("arange: argument %d must be a number, not %s"):format(i, arguments.describe(values[i]))) end
   end
   if values.n < 1 or values.n > 3 then fail("arange takes start, end and step, got " .. values.n .. " arguments") end
-  return finish(ops.arange(start, stop, step or 1, options.dtype, options.device and base.device_name(device_id(options.device))), options.requires_grad)
+  return finish(ops.arange(start, stop, step or 1, options.dtype, base.device_name(device_id(options.device))), options.requires_grad)
 end
 
 --- steps numbers from start to finish, both included.
@@ -156,7 +156,7 @@ function create.linspace(start, stop, steps, options)
   end
   if steps == 1 then values[0] = start end
   check(C.ln_tensor_write(t._p, values, nil))
-  return finish(ops.to(t, options.dtype or "float32", options.device), options.requires_grad)
+  return finish(ops.to(t, options.dtype or "float32", base.device_name(device_id(options.device))), options.requires_grad)
 end
 
 --- The identity matrix of n rows and m columns (default n).

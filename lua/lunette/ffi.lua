@@ -133,8 +133,9 @@ base.dtype_name = { [0] = "float32", "float64", "float16", "bfloat16", "int8", "
 base.dtype_id = {}
 for id = 0, #base.dtype_name do base.dtype_id[base.dtype_name[id]] = id end
 
---- -1 for "cpu", n for "cuda:n", "cuda" or n.
+--- -1 for "cpu", n for "cuda:n", "cuda" or n; nil is the default device.
 function base.device_id(device)
+  if device == nil then return registry.default_device or -1 end
   if device == "cpu" then return -1 end
   if device == "cuda" then return 0 end
   if type(device) == "number" then return device end
@@ -144,6 +145,13 @@ function base.device_id(device)
 end
 
 function base.device_name(id) return id < 0 and "cpu" or "cuda:" .. id end
+
+--- Where tensors are made when no device is named: "cpu" until this says otherwise.
+function base.set_default_device(device)
+  local id = base.device_id(device or "cpu")
+  base.check(C.ln_device_check(id))
+  registry.default_device = id
+end
 
 -- The metatable of handles ---------------------------------------------------------------------------------------------------------------
 

@@ -151,6 +151,10 @@ end
 
 -- The process ----------------------------------------------------------------------------------------------------------------------------
 
+--- Where tensors are made when no device is named: lt.set_default_device("cuda:0"). An error when the device cannot be used.
+lt.set_default_device = base.set_default_device
+function lt.get_default_device() return base.device_name(base.device_id(nil)) end
+
 function lt.get_num_threads() return C.ln_get_num_threads() end
 function lt.set_num_threads(n)
   if type(n) ~= "number" or n < 1 or n % 1 ~= 0 then fail("set_num_threads: a whole number from 1 is expected") end

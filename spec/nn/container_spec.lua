@@ -147,7 +147,8 @@ describe("ParameterList and ParameterDict", function()
   end)
 
   it("print as PyTorch 1.4 prints", function()
-    local list = nn.ParameterList{nn.Parameter(lt.ones(2)), nn.Parameter(lt.ones(2, 3))}
+    local options = {device = "cpu"}
+    local list = nn.ParameterList{nn.Parameter(lt.ones(2, options)), nn.Parameter(lt.ones(2, 3, options))}
     assert.are.equal("ParameterList(\n    (0): Parameter containing: [torch.FloatTensor of size 2]\n"
       .. "    (1): Parameter containing: [torch.FloatTensor of size 2x3]\n)", tostring(list))
   end)

@@ -74,7 +74,7 @@ function Subset:__init(source, indices)
   if not base.is_tensor(indices) then fail("Subset: the indices must be an array of whole numbers or an int64 tensor, not " .. describe(indices)) end
   self.dataset, self.indices = source, indices
   if source.__getitems then
-    self.__getitems = function(_, index) return source.__getitems(source, indices:index_select(0, index)) end
+    self.__getitems = function(_, index) return source.__getitems(source, indices:index_select(0, index:to(indices.device))) end
   end
 end
 

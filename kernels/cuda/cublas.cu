@@ -1,0 +1,86 @@
+/* cublas.cu - matrix products by cuBLAS, opened at the first product. Its few functions are declared here, as its documentation gives them, so
+ * that neither header nor library is needed to build. Sums are in float32 (float64 for float64), without TF32. */
+#include "kernels.h"
+#include "library.h"
+
+namespace {
+
+typedef struct cublasContext *handle_t;
+enum { OP_N = 0, OP_T = 1, R_32F = 0, R_64F = 1, R_16F = 2, R_16BF = 14, COMPUTE_32F = 68, COMPUTE_64F = 70, ALGO_DEFAULT = -1 };
+
+struct library {
+  int (*create)(handle_t *);
+  int (*set_stream)(handle_t, cudaStream_t);
+  int (*gemm)(handle_t, int, int, int, int, int, const void *, const void *, int, int, long long, const void *, int, int, long long, const void *,
+              void *, int, int, long long, int, int, int);
+  bool usable;
+};
+
+library open_library() {
+  static const char *const names[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so", NULL};
+  library l = {};
+  void *so = ln_library_open(names);
+  l.usable = so != NULL;
+  if (!so) return l;
+  ln_library_symbol(so, "cublasCreate_v2", &l.create, &l.usable);
+  ln_library_symbol(so, "cublasSetStream_v2", &l.set_stream, &l.usable);
+  ln_library_symbol(so, "cublasGemmStridedBatchedEx", &l.gemm, &l.usable);
+  return l;
+}
+
+const library &the_library() {
+  static const library l = open_library();
+  return l;
+}
+
+/* This thread's handle on the device, on its stream. */
+const char *handle_of(int device, handle_t *out) {
+  static thread_local handle_t handles[64];
+  LN_GPU_TRY(ln_gpu_enter(device));
+  if (!handles[device]) {
+    if (the_library().create(&handles[device])) return "cuBLAS could not be started";
+    if (the_library().set_stream(handles[device], ln_gpu_stream(device))) return "cuBLAS did not take the stream";
+  }
+  *out = handles[device];
+  return NULL;
+}
+
+/* A row-major operand as cuBLAS, which is column-major, sees it; false when a stride is no leading dimension. */
+bool operand(int64_t row, int64_t col, int64_t rows, int64_t cols, int *op, int *ld) {
+  int64_t lead, least;
+  if (col == 1 || cols == 1) {
+    *op = OP_N;
+    lead = row;
+    least = cols;
+  } else if (row == 1 || rows == 1) {
+    *op = OP_T;
+    lead = col;
+    least = rows;
+  } else {
+    return false;
+  }
+  if (*op == OP_N && rows == 1 && lead < least) lead = least;
+  if (*op == OP_T && cols == 1 && lead < least) lead = least;
+  *ld = (int)lead;
+  return lead >= least && lead > 0 && lead <= INT32_MAX;
+}
+
+} // namespace
+
+bool ln_cublas_gemm(const ln_gemm *g, int device, const char **failure) {
+  static const int types[4] = {R_32F, R_64F, R_16F, R_16BF};
+  if (g->dtype > LN_BFLOAT16 || g->k == 0 || !the_library().usable) return false;
+  if (g->m > INT32_MAX || g->n > INT32_MAX || g->k > INT32_MAX || g->batch > INT32_MAX || g->c_row > INT32_MAX || g->c_row < g->n) return false;
+  int op_a, op_b, lda, ldb, type = types[g->dtype];
+  if (!operand(g->a_row, g->a_col, g->m, g->k, &op_a, &lda) || !operand(g->b_row, g->b_col, g->k, g->n, &op_b, &ldb)) return false;
+  handle_t handle;
+  if ((*failure = handle_of(device, &handle))) return true;
+  float alpha = (float)g->alpha, beta = (float)g->beta;
+  bool wide = g->dtype == LN_FLOAT64;
+  const void *pa = wide ? (const void *)&g->alpha : &alpha, *pb = wide ? (const void *)&g->beta : &beta;
+  /* C^T = B^T A^T, column-major */
+  int status = the_library().gemm(handle, op_b, op_a, (int)g->n, (int)g->m, (int)g->k, pa, g->b, type, ldb, g->b_batch, g->a, type, lda, g->a_batch,
+                                  pb, g->c, type, (int)g->c_row, g->c_batch, (int)g->batch, wide ? COMPUTE_64F : COMPUTE_32F, ALGO_DEFAULT);
+  if (status) *failure = "cuBLAS refused the product";
+  return true;
+}
