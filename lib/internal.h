@@ -233,6 +233,7 @@ int ln_node_gradient_source(ln_tensor *t, ln_node **node, int *output); /* the n
 void ln_dead_push(int lua);                                             /* a Lua part is no longer needed */
 void ln_node_forget(ln_tensor *t);                                      /* t, whose gradient was to be retained, goes */
 int ln_node_op(const ln_node *n);
+void ln_engine_drop(ln_engine *e); /* an engine that does nothing, with its arrays */
 void ln_node_retain(ln_node *n);
 void ln_node_release(ln_node *n); /* iterative: a chain of any length is freed without recursion */
 

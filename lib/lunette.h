@@ -186,6 +186,8 @@ int ln_engine_input(ln_engine *e, int i, int64_t *shape, int *dtype); /* ndim of
 int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad);           /* grad may be NULL */
 int ln_engine_result(ln_engine *e, int i, ln_tensor **out);           /* gradient of inputs[i]; may be NULL */
 void ln_engine_free(ln_engine *e);
+/* The usual pass: from one root, into all leaves, the graph freed. grad may be NULL for a single number. LN_NEEDS_LUA: the engine waits in *waiting. */
+int ln_backward(ln_tensor *root, ln_tensor *grad, ln_engine **waiting);
 
 /* -- Lua parts of the graph --
  * An id names a closure that Lua keeps in an array. Ids of freed parts are drained from the dead list. */

@@ -127,8 +127,7 @@ static void unfold_line(const plan *p, const ln_t *x, int64_t line, ln_t *row) {
 static void unfold(const plan *p, int64_t group, int64_t first, int64_t count) {
   const ln_t *x = (const ln_t *)p->c->x + group * p->cg * p->xs[1];
   int64_t size = p->out[2] * p->width;
-#pragma omp parallel for num_threads(ln_cpu_threads(count *size, LN_GRAIN_CHEAP)) schedule(static)
-  for (int64_t i = 0; i < count; i++) unfold_line(p, x, first + i, p->patches + i * size);
+  LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_CHEAP), i, count, 1, { unfold_line(p, x, first + i, p->patches + i * size); });
 }
 
 /* The inverse, adding, for channels [low, high) of the group. */
@@ -155,11 +154,10 @@ static void fold(const plan *p, int64_t group, int64_t first, int64_t count) {
   int64_t size = p->out[2] * p->width;
   int threads = ln_cpu_threads(count * size, LN_GRAIN_CHEAP);
   int64_t share = (p->cg + threads - 1) / threads;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-  for (int t = 0; t < threads; t++) {
+  LN_SHARE(threads, t, threads, 1, {
     int64_t low = t * share, high = low + share < p->cg ? low + share : p->cg;
     for (int64_t i = 0; low < high && i < count; i++) fold_line(p, dx, first + i, p->patches + i * size, low, high);
-  }
+  });
 }
 
 /* -- Blocks of the output side, [rows, og] -- */
@@ -172,23 +170,21 @@ static int64_t line_offset(const plan *p, int64_t line) {
 static void write_block(const plan *p, int64_t group, int64_t first, int64_t count) {
   const ln_t *bias = p->c->bias ? (const ln_t *)p->c->bias + group * p->og : NULL;
   int64_t size = p->out[2] * p->og;
-#pragma omp parallel for num_threads(ln_cpu_threads(count *size, LN_GRAIN_CHEAP)) schedule(static)
-  for (int64_t i = 0; i < count; i++) {
+  LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_CHEAP), i, count, 1, {
     ln_t *y = (ln_t *)p->c->y + line_offset(p, first + i) + group * p->og * p->ys[1];
     const ln_t *row = p->block + i * size;
     for (int64_t w = 0; w < p->out[2]; w++, row += p->og)
       for (int64_t o = 0; o < p->og; o++) y[w * p->ys[4] + o * p->ys[1]] = bias ? row[o] + bias[o] : row[o];
-  }
+  });
 }
 
 static void read_block(const plan *p, int64_t group, int64_t first, int64_t count) {
   int64_t size = p->out[2] * p->og;
-#pragma omp parallel for num_threads(ln_cpu_threads(count *size, LN_GRAIN_CHEAP)) schedule(static)
-  for (int64_t i = 0; i < count; i++) {
+  LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_CHEAP), i, count, 1, {
     const ln_t *dy = (const ln_t *)p->c->dy + line_offset(p, first + i) + group * p->og * p->ys[1];
     ln_t *row = p->block + i * size;
     for (int64_t w = 0; w < p->out[2]; w++, row += p->og) take(row, dy + w * p->ys[4], p->og, p->ys[1]);
-  }
+  });
 }
 
 /* -- The three products of a chunk -- */

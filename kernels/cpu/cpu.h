@@ -28,6 +28,17 @@
 
 /* Threads worth starting for `work` elements at `grain` elements each; the pool is OpenMP's, its size ln_set_num_threads'. */
 int ln_cpu_threads(int64_t work, int64_t grain);
+/* The iterations i = 0, step, ... below n, shared among threads. A single one enters no OpenMP region: that would cost memory and wake the pool. */
+#define LN_SHARE(threads, i, n, step, ...)                                                                                          \
+  do {                                                                                                                              \
+    const int ln_threads = (threads);                                                                                               \
+    const int64_t ln_end = (n);                                                                                                     \
+    if (ln_threads > 1) {                                                                                                           \
+      _Pragma("omp parallel for num_threads(ln_threads) schedule(static)") for (int64_t i = 0; i < ln_end; i += (step)) __VA_ARGS__ \
+    } else {                                                                                                                        \
+      for (int64_t i = 0; i < ln_end; i += (step)) __VA_ARGS__                                                                      \
+    }                                                                                                                               \
+  } while (0)
 #define LN_GRAIN_CHEAP 16384
 #define LN_GRAIN_DEAR 4096
 

@@ -15,15 +15,17 @@ static inline ln_t *dense_load(const char *x, int dtype, int64_t n) {
   ln_t *wide = aligned_alloc(64, ((size_t)n * sizeof(ln_t) + 63) & ~(size_t)63);
   if (!wide || !x) return wide;
   int64_t item = ln_cpu_size_of(dtype);
-#pragma omp parallel for num_threads(ln_cpu_threads(n, LN_GRAIN_CHEAP)) schedule(static)
-  for (int64_t i = 0; i < n; i += DENSE_CHUNK) LN_FN(load)(x + i * item, item, dtype, n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK, wide + i);
+  LN_SHARE(ln_cpu_threads(n, LN_GRAIN_CHEAP), i, n, DENSE_CHUNK, {
+    LN_FN(load)(x + i * item, item, dtype, n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK, wide + i);
+  });
   return wide;
 }
 
 static inline void dense_store(char *y, int dtype, int64_t n, const ln_t *wide) {
   int64_t item = ln_cpu_size_of(dtype);
-#pragma omp parallel for num_threads(ln_cpu_threads(n, LN_GRAIN_CHEAP)) schedule(static)
-  for (int64_t i = 0; i < n; i += DENSE_CHUNK) LN_FN(store)(y + i * item, item, dtype, n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK, wide + i);
+  LN_SHARE(ln_cpu_threads(n, LN_GRAIN_CHEAP), i, n, DENSE_CHUNK, {
+    LN_FN(store)(y + i * item, item, dtype, n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK, wide + i);
+  });
 }
 
 #endif

@@ -199,8 +199,7 @@ static bool fold_long(const job *w, int64_t i, int threads) {
   if (!values) return false;
   place(f, i, &x, &y);
   ln_t shift = w->shift ? w->shift[i] : 0;
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t c = 0; c < chunks; c++) values[c] = (acc_t)fold_chunk(w, f->x + x, c * CHUNK, shift);
+  LN_SHARE(threads, c, chunks, 1, { values[c] = (acc_t)fold_chunk(w, f->x + x, c * CHUNK, shift); });
   acc_t value = (acc_t)neutral(w->kind);
   for (int64_t c = 0; c < chunks; c++) value = merge(meets[w->kind], value, values[c]);
   free(values);
@@ -263,11 +262,10 @@ static void fold_panel(const job *w, int64_t i, int64_t columns) {
 static void fold_columns(const job *w, int threads) {
   const ln_fold *f = w->fold;
   int64_t width = f->outer_shape[f->outer_ndim - 1], panels = (width + PANEL - 1) / PANEL, lines = f->outer_numel / width;
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t k = 0; k < lines * panels; k++) {
+  LN_SHARE(threads, k, lines * panels, 1, {
     int64_t c = (k % panels) * PANEL;
     fold_panel(w, (k / panels) * width + c, width - c < PANEL ? width - c : PANEL);
-  }
+  });
 }
 
 /* -- The place of an extreme -- */
@@ -302,12 +300,11 @@ const char *LN_FN(fold)(int kind, const ln_fold *fold, const void *aux, double p
     fold_columns(&w, threads);
     return NULL;
   }
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t i = 0; i < fold->outer_numel; i++) {
+  LN_SHARE(threads, i, fold->outer_numel, 1, {
     if (arg)
       fold_place(&w, i);
     else
       fold_one(&w, i);
-  }
+  });
   return NULL;
 }

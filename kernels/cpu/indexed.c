@@ -42,8 +42,7 @@ const char *ln_cpu_take(const ln_take *t, int device) {
   (void)device;
   size_t bytes = (size_t)t->width * (size_t)ln_cpu_size_of(t->dtype);
   int threads = ln_cpu_threads(t->n * t->width, LN_GRAIN_CHEAP);
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t i = 0; i < t->n; i++) memcpy(t->out + (size_t)i * bytes, t->in + (size_t)t->ids[i] * bytes, bytes);
+  LN_SHARE(threads, i, t->n, 1, { memcpy(t->out + (size_t)i * bytes, t->in + (size_t)t->ids[i] * bytes, bytes); });
   return NULL;
 }
 

@@ -143,14 +143,13 @@ static void mix_all(const mix *k, const ln_norm *w) {
   bool columns = side_by_side(w);
   int64_t lines = columns ? w->n * w->m : w->n * w->c, length = columns ? w->c : w->m;
   int threads = ln_cpu_threads(w->n * w->c * w->m, LN_GRAIN_CHEAP);
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t i = 0; i < lines; i++) {
+  LN_SHARE(threads, i, lines, 1, {
     int64_t n = i / (columns ? w->m : w->c), rest = i % (columns ? w->m : w->c);
     for (int64_t at = 0; at < length; at += LN_BUFFER) {
       int64_t count = length - at < LN_BUFFER ? length - at : LN_BUFFER;
       mix_line(k, w, n, columns ? at : rest, columns ? rest : at, count, columns);
     }
-  }
+  });
 }
 
 /* -- The two passes -- */
@@ -177,15 +176,14 @@ const char *LN_FN(batch_norm)(const ln_norm *w) {
   if (!scale) return "out of memory for the scales";
   ln_t *shift = scale + w->c;
   int threads = ln_cpu_threads(w->n * w->c * w->m, LN_GRAIN_CHEAP);
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && w->training)
-  for (int64_t c = 0; c < w->c; c += LANES) {
+  LN_SHARE(w->training ? threads : 1, c, w->c, LANES, {
     int64_t width = w->c - c < LANES ? w->c - c : LANES;
     if (w->training) statistics(w, c, width);
     for (int64_t j = c; j < c + width; j++) {
       scale[j] = at(w->weight, j, 1) * ((const ln_t *)w->rstd)[j];
       shift[j] = at(w->bias, j, 0) - ((const ln_t *)w->mean)[j] * scale[j];
     }
-  }
+  });
   mix k = {NULL, scale, shift, view_of(w->x, w->x_stride, w->dtype), view_of(NULL, w->x_stride, w->dtype), w->y, w->y_stride};
   mix_all(&k, w);
   free(scale);
@@ -214,8 +212,7 @@ const char *LN_FN(batch_norm_dx)(const ln_norm *w) {
   if (!a) return "out of memory for the scales";
   ln_t *b = a + w->c, *d = b + w->c;
   int threads = ln_cpu_threads(w->n * w->c * w->m, LN_GRAIN_CHEAP);
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t c = 0; c < w->c; c += LANES) gradient_block(w, c, w->c - c < LANES ? w->c - c : LANES, a, b, d);
+  LN_SHARE(threads, c, w->c, LANES, { gradient_block(w, c, w->c - c < LANES ? w->c - c : LANES, a, b, d); });
   if (w->dx) {
     mix k = {a, b, d, view_of(w->x, w->x_stride, w->dtype), view_of(w->dy, w->dy_stride, w->dtype), w->dx, w->dx_stride};
     mix_all(&k, w);

@@ -57,28 +57,30 @@ static void adam_block(const ln_step *s, block *b) {
   }
 }
 
-static const char *each_block(const ln_step *s, void (*fn)(const ln_step *, block *)) {
-  int64_t blocks = (s->n + LN_BUFFER - 1) / LN_BUFFER;
-  int threads = ln_cpu_threads(s->n, LN_GRAIN_DEAR);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    block b;
-    memset(&b, 0, sizeof b);
-#pragma omp for schedule(static)
-    for (int64_t k = 0; k < blocks; k++) {
-      int64_t i = k * LN_BUFFER, n = s->n - i < LN_BUFFER ? s->n - i : LN_BUFFER;
-      in(s->p, s, i, n, b.p);
-      in(s->g, s, i, n, b.g);
-      in(s->m, s, i, n, b.m);
-      in(s->v, s, i, n, b.v);
-      in(s->vmax, s, i, n, b.top);
-      fn(s, &b);
-      back(s->p, s, i, n, b.p);
-      back(s->m, s, i, n, b.m);
-      back(s->v, s, i, n, b.v);
-      back(s->vmax, s, i, n, b.top);
-    }
+typedef void (*step_fn)(const ln_step *, block *);
+
+static void some_blocks(const ln_step *s, step_fn fn, int64_t from, int64_t to) {
+  block b;
+  memset(&b, 0, sizeof b);
+  for (int64_t i = from; i < to; i += LN_BUFFER) {
+    int64_t n = s->n - i < LN_BUFFER ? s->n - i : LN_BUFFER;
+    in(s->p, s, i, n, b.p);
+    in(s->g, s, i, n, b.g);
+    in(s->m, s, i, n, b.m);
+    in(s->v, s, i, n, b.v);
+    in(s->vmax, s, i, n, b.top);
+    fn(s, &b);
+    back(s->p, s, i, n, b.p);
+    back(s->m, s, i, n, b.m);
+    back(s->v, s, i, n, b.v);
+    back(s->vmax, s, i, n, b.top);
   }
+}
+
+static const char *each_block(const ln_step *s, step_fn fn) {
+  int threads = ln_cpu_threads(s->n, LN_GRAIN_DEAR);
+  int64_t blocks = (s->n + LN_BUFFER - 1) / LN_BUFFER, share = (blocks + threads - 1) / threads * LN_BUFFER;
+  LN_SHARE(threads, t, threads, 1, { some_blocks(s, fn, t * share, (t + 1) * share < s->n ? (t + 1) * share : s->n); });
   return NULL;
 }
 

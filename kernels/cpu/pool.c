@@ -151,11 +151,10 @@ static const char *max_forward(const ln_pool *p) {
   plan q = plan_of(p);
   if (q.plane > PLACES) return "the plane is too large";
   int64_t tasks = p->n * q.blocks * q.lines;
-#pragma omp parallel for num_threads(threads_for(&q)) schedule(static)
-  for (int64_t i = 0; i < tasks; i++) {
+  LN_SHARE(threads_for(&q), i, tasks, 1, {
     task t = task_of(&q, i, q.lines);
     max_line(&q, &t);
-  }
+  });
   return NULL;
 }
 
@@ -188,21 +187,20 @@ static bool max_scatter(const plan *q, const task *t) {
 
 static void clear(const plan *q, ln_t *dx) {
   int64_t n = q->p->n * q->p->c * q->plane;
-#pragma omp parallel for num_threads(ln_cpu_threads(n, LN_GRAIN_CHEAP)) schedule(static)
-  for (int64_t i = 0; i < n; i += DENSE_CHUNK) memset(dx + i, 0, (size_t)(n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK) * sizeof *dx);
+  LN_SHARE(ln_cpu_threads(n, LN_GRAIN_CHEAP), i, n, DENSE_CHUNK,
+           { memset(dx + i, 0, (size_t)(n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK) * sizeof *dx); });
 }
 
 static const char *max_backward(const ln_pool *p) {
   plan q = plan_of(p);
   int64_t tasks = p->n * q.blocks;
-  bool good = true;
+  int bad = 0;
   clear(&q, (ln_t *)p->y);
-#pragma omp parallel for num_threads(threads_for(&q)) schedule(static) reduction(&& : good)
-  for (int64_t i = 0; i < tasks; i++) {
+  LN_SHARE(threads_for(&q), i, tasks, 1, {
     task t = task_of(&q, i, 1);
-    good = max_scatter(&q, &t) && good;
-  }
-  return good ? NULL : "an index lies outside the input plane";
+    if (!max_scatter(&q, &t)) __atomic_store_n(&bad, 1, __ATOMIC_RELAXED);
+  });
+  return bad ? "an index lies outside the input plane" : NULL;
 }
 
 /* -- Mean -- */
@@ -233,11 +231,10 @@ static void mean_line(const plan *q, const task *t) {
 static const char *mean_forward(const ln_pool *p) {
   plan q = plan_of(p);
   int64_t tasks = p->n * q.blocks * q.lines;
-#pragma omp parallel for num_threads(threads_for(&q)) schedule(static)
-  for (int64_t i = 0; i < tasks; i++) {
+  LN_SHARE(threads_for(&q), i, tasks, 1, {
     task t = task_of(&q, i, q.lines);
     mean_line(&q, &t);
-  }
+  });
   return NULL;
 }
 
@@ -266,11 +263,10 @@ static const char *mean_backward(const ln_pool *p) {
   plan q = plan_of(p);
   int64_t tasks = p->n * q.blocks;
   clear(&q, (ln_t *)p->y);
-#pragma omp parallel for num_threads(threads_for(&q)) schedule(static)
-  for (int64_t i = 0; i < tasks; i++) {
+  LN_SHARE(threads_for(&q), i, tasks, 1, {
     task t = task_of(&q, i, 1);
     mean_scatter(&q, &t);
-  }
+  });
   return NULL;
 }
 

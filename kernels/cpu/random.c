@@ -66,11 +66,10 @@ const char *ln_cpu_random(int kind, const ln_loop *loop, uint64_t seed, uint64_t
   }
   int threads = ln_cpu_threads(loop->numel, LN_GRAIN_DEAR);
   int64_t chunk = (loop->numel + threads - 1) / threads;
-#pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
-  for (int t = 0; t < threads; t++) {
+  LN_SHARE(threads, t, threads, 1, {
     int64_t low = t * chunk, high = low + chunk < loop->numel ? low + chunk : loop->numel;
     if (low < high) fill_range(&w, low, high);
-  }
+  });
   return NULL;
 }
 

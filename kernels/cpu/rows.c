@@ -89,11 +89,10 @@ static const char *each_row(const ln_rows *rows, row_fn fn, bool is_log) {
   int threads = ln_cpu_threads(n * rows->size, LN_GRAIN_DEAR);
   ln_t *room = aligned_alloc(64, (size_t)(threads * 3 * s.padded) * sizeof(ln_t));
   if (!room) return "out of memory for a row";
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t i = 0; i < n; i++) {
+  LN_SHARE(threads, i, n, 1, {
     ln_t *a = room + omp_get_thread_num() * 3 * s.padded;
     fn(&s, i, a, a + s.padded, is_log);
-  }
+  });
   free(room);
   return NULL;
 }
@@ -111,8 +110,7 @@ const char *LN_FN(cumsum)(const ln_rows *rows, bool reverse) {
   strip s = strip_of(rows);
   int64_t n = rows->outer * rows->inner;
   int threads = ln_cpu_threads(n * rows->size, LN_GRAIN_CHEAP);
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t i = 0; i < n; i++) {
+  LN_SHARE(threads, i, n, 1, {
     ln_t LN_ALIGN buffer[LN_BUFFER];
     acc_t sum = 0;
     for (int64_t done = 0; done < rows->size; done += LN_BUFFER) {
@@ -123,6 +121,6 @@ const char *LN_FN(cumsum)(const ln_rows *rows, bool reverse) {
       for (int64_t k = 0; k < m; k++) buffer[k] = (ln_t)(sum += buffer[k]);
       LN_FN(store)(rows->out + at, step, rows->dtype, m, buffer);
     }
-  }
+  });
   return NULL;
 }

@@ -30,8 +30,7 @@ const char *LN_FN(take_add)(const ln_take *t) {
   int item = ln_cpu_size_of(t->dtype);
   int64_t pieces = (t->width + LN_BUFFER - 1) / LN_BUFFER;
   int threads = pieces > 1 ? ln_cpu_threads(t->n * t->width, LN_GRAIN_CHEAP) : 1;
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t piece = 0; piece < pieces; piece++) {
+  LN_SHARE(threads, piece, pieces, 1, {
     int64_t from = piece * LN_BUFFER, n = t->width - from < LN_BUFFER ? t->width - from : LN_BUFFER;
     ln_t LN_ALIGN sum[LN_BUFFER], LN_ALIGN x[LN_BUFFER];
     for (int64_t i = 0; i < t->n; i++) {
@@ -42,6 +41,6 @@ const char *LN_FN(take_add)(const ln_take *t) {
       for (int64_t k = 0; k < n; k++) sum[k] += x[k];
       LN_FN(store)(y, item, t->dtype, n, sum);
     }
-  }
+  });
   return NULL;
 }

@@ -74,9 +74,8 @@ void ln_cpu_walk(const ln_loop *loop, int64_t grain, ln_run_fn run, void *contex
     return;
   }
   int64_t chunk = ((loop->numel + threads - 1) / threads + 63) & ~(int64_t)63;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-  for (int t = 0; t < threads; t++) {
+  LN_SHARE(threads, t, threads, 1, {
     int64_t low = t * chunk, high = low + chunk < loop->numel ? low + chunk : loop->numel;
     if (low < high) walk_range(loop, low, high, run, context);
-  }
+  });
 }

@@ -107,10 +107,11 @@ static int keep(ln_engine *e) {
   return n->leaf && n->grads[0] && e->accumulate ? ln_engine_accumulate(e, n->leaf, n->grads[0]) : LN_OK;
 }
 
+/* Room for the gradients of the node's inputs, all NULL. */
 static int prepare_dx(ln_engine *e) {
   int had = e->dx_capacity;
   if (!ln_grow(&e->dx, &e->dx_capacity, e->node->n_in + 1, sizeof *e->dx)) return ln_fail_nomem(64);
-  if (had == e->dx_capacity) memset(e->dx, 0, sizeof *e->dx * e->node->n_in);
+  if (had < e->dx_capacity) memset(e->dx + had, 0, sizeof *e->dx * (size_t)(e->dx_capacity - had));
   return LN_OK;
 }
 
@@ -245,48 +246,57 @@ static int ones_like(ln_tensor *t, ln_tensor **out) {
 }
 
 static int add_wishes(ln_engine *e, ln_tensor *const *inputs, int n) {
-  e->wishes = n ? calloc((size_t)n, sizeof *e->wishes) : NULL;
-  if (n && !e->wishes) return ln_fail_nomem(n * (int64_t)sizeof *e->wishes);
-  e->n_wishes = n;
+  if (!ln_grow(&e->wishes, &e->wish_capacity, n, sizeof *e->wishes)) return ln_fail_nomem(n * (int64_t)sizeof *e->wishes);
   for (int i = 0; i < n; i++) {
-    LN_TRY(ln_node_gradient_source(inputs[i], &e->wishes[i].node, &e->wishes[i].output));
-    if (!e->wishes[i].node)
-      return ln_fail("backward: input %d (shape %s) does not require a gradient", i, ln_shape_text(inputs[i]->shape, inputs[i]->ndim));
+    ln_wish *w = &e->wishes[e->n_wishes++];
+    *w = (ln_wish){NULL, 0, NULL};
+    LN_TRY(ln_node_gradient_source(inputs[i], &w->node, &w->output));
+    if (!w->node) return ln_fail("backward: input %d (shape %s) does not require a gradient", i, ln_shape_text(inputs[i]->shape, inputs[i]->ndim));
+  }
+  return LN_OK;
+}
+
+static int add_roots(ln_engine *e, ln_tensor *const *roots, ln_tensor *const *grads, int n) {
+  if (!ln_grow(&e->roots, &e->root_capacity, n, sizeof *e->roots)) return ln_fail_nomem(n * (int64_t)sizeof *e->roots);
+  for (int i = 0; i < n; i++) {
+    ln_root *r = &e->roots[i];
+    LN_TRY(check_root(roots[i], grads ? grads[i] : NULL));
+    LN_TRY(ln_node_gradient_source(roots[i], &r->node, &r->output));
+    e->n_roots++;
   }
   return LN_OK;
 }
 
 static int begin(ln_engine *e, ln_tensor *const *roots, ln_tensor *const *grads, int n, ln_tensor *const *inputs, int n_inputs) {
-  int *outputs = calloc((size_t)n + 1, sizeof *outputs);
-  e->roots = calloc((size_t)n + 1, sizeof *e->roots);
-  int status = outputs && e->roots ? add_wishes(e, inputs, n_inputs) : ln_fail_nomem(n * 8);
-  for (int i = 0; i < n && status == LN_OK; i++) {
-    status = check_root(roots[i], grads ? grads[i] : NULL);
-    if (status == LN_OK) status = ln_node_gradient_source(roots[i], &e->roots[i], &outputs[i]);
-    if (status == LN_OK) e->n_roots++;
-  }
-  for (int i = 0; i < e->n_wishes; i++)
-    if (e->wishes[i].node) e->wishes[i].node->wish = true;
-  if (status == LN_OK) status = ln_engine_plan(e);
-  for (int i = 0; i < e->n_wishes; i++)
-    if (e->wishes[i].node) e->wishes[i].node->wish = false;
+  LN_TRY(add_wishes(e, inputs, n_inputs));
+  LN_TRY(add_roots(e, roots, grads, n));
+  for (int i = 0; i < e->n_wishes; i++) e->wishes[i].node->wish = true;
+  int status = ln_engine_plan(e);
+  for (int i = 0; i < e->n_wishes; i++) e->wishes[i].node->wish = false;
   for (int i = 0; i < n && status == LN_OK; i++) {
     ln_tensor *g = grads ? grads[i] : NULL;
     if (g)
       ln_tensor_retain(g);
     else
       status = ones_like(roots[i], &g);
-    if (status == LN_OK) status = ln_engine_add(e, e->roots[i], outputs[i], g);
+    if (status == LN_OK) status = ln_engine_add(e, e->roots[i].node, e->roots[i].output, g);
   }
   for (int i = 0; i < n && status == LN_OK; i++)
-    if (e->roots[i]->waiting == 0) status = ln_engine_ready(e, e->roots[i]);
-  free(outputs);
+    if (e->roots[i].node->waiting == 0) status = ln_engine_ready(e, e->roots[i].node);
   return status;
+}
+
+/* A thread keeps one engine with its arrays for the next pass. */
+static ln_engine *engine_take(void) {
+  ln_thread *me = ln_me();
+  ln_engine *e = me->spare_engine;
+  me->spare_engine = NULL;
+  return e ? e : calloc(1, sizeof *e);
 }
 
 int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, bool retain_graph, bool create_graph, ln_tensor *const *inputs,
                     int n_inputs, bool accumulate, ln_engine **out) {
-  ln_engine *e = calloc(1, sizeof *e);
+  ln_engine *e = engine_take();
   if (!e) return ln_fail_nomem(sizeof *e);
   e->id = ++ln_me()->engine_count;
   e->retain_graph = retain_graph || create_graph;
@@ -311,30 +321,65 @@ static void leave(ln_node *n) {
   n->engine = 0;
 }
 
-void ln_engine_free(ln_engine *e) {
-  if (!e) return;
+static void give_back(ln_spilled *s) {
+  s->node->engine = s->engine;
+  s->node->waiting = s->waiting;
+  s->node->queued = s->queued;
+  s->node->wanted = s->wanted;
+  memcpy(s->node->grads, s->grads, sizeof(ln_tensor *) * s->node->n_out);
+  free(s->grads);
+}
+
+/* Lets go of everything but the arrays. */
+static void engine_clear(ln_engine *e) {
   for (int i = 0; i < e->n_seen; i++) leave(e->seen[i]);
-  for (int i = 0; i < e->n_spilled; i++) {
-    ln_spilled *s = &e->spilled[i];
-    s->node->engine = s->engine;
-    s->node->waiting = s->waiting;
-    s->node->queued = s->queued;
-    s->node->wanted = s->wanted;
-    memcpy(s->node->grads, s->grads, sizeof(ln_tensor *) * s->node->n_out);
-    free(s->grads);
-  }
-  for (int i = 0; i < e->dx_capacity; i++)
+  for (int i = 0; i < e->n_spilled; i++) give_back(&e->spilled[i]);
+  for (int i = 0; i < e->dx_capacity; i++) {
     if (e->dx[i]) ln_tensor_release(e->dx[i]);
+    e->dx[i] = NULL;
+  }
   for (int i = 0; i < e->n_wishes; i++) {
     if (e->wishes[i].result) ln_tensor_release(e->wishes[i].result);
     if (e->wishes[i].node) ln_node_release(e->wishes[i].node);
   }
-  for (int i = 0; i < e->n_roots; i++) ln_node_release(e->roots[i]);
+  for (int i = 0; i < e->n_roots; i++) ln_node_release(e->roots[i].node);
+  e->n_seen = e->n_spilled = e->n_wishes = e->n_roots = e->n_ready = 0;
+  e->node = NULL;
+  e->stage = LN_STAGE_NEXT;
+  e->stop = e->place = 0;
+}
+
+void ln_engine_drop(ln_engine *e) {
+  if (!e) return;
   free(e->roots);
   free(e->ready);
   free(e->seen);
+  free(e->stack);
   free(e->spilled);
   free(e->wishes);
   free(e->dx);
   free(e);
+}
+
+void ln_engine_free(ln_engine *e) {
+  ln_thread *me = ln_me();
+  if (!e) return;
+  engine_clear(e);
+  bool large = e->seen_capacity > 4096;
+  if (me->spare_engine || large)
+    ln_engine_drop(e);
+  else
+    me->spare_engine = e;
+}
+
+int ln_backward(ln_tensor *root, ln_tensor *grad, ln_engine **waiting) {
+  ln_engine *e;
+  *waiting = NULL;
+  LN_TRY(ln_engine_start(&root, grad ? &grad : NULL, 1, false, false, NULL, 0, true, &e));
+  int status = ln_engine_run(e);
+  if (status == LN_NEEDS_LUA)
+    *waiting = e;
+  else
+    ln_engine_free(e);
+  return status;
 }

@@ -13,6 +13,18 @@ typedef struct ln_spilled {
   ln_tensor **grads;
 } ln_spilled;
 
+/* Where the pass begins. */
+typedef struct ln_root {
+  ln_node *node;
+  int output;
+} ln_root;
+
+/* A node on the way down, and its next edge; while the pass is planned. */
+typedef struct ln_frame {
+  ln_node *node;
+  int edge;
+} ln_frame;
+
 /* A gradient that was asked for by name. */
 typedef struct ln_wish {
   ln_node *node;
@@ -25,16 +37,18 @@ enum ln_stage { LN_STAGE_NEXT, LN_STAGE_HOOKS, LN_STAGE_KEEP, LN_STAGE_BACKWARD,
 struct ln_engine {
   uint64_t id;
   bool retain_graph, create_graph, accumulate;
-  ln_node **roots;
-  int n_roots;
+  ln_root *roots;
+  int n_roots, root_capacity;
   ln_node **ready; /* a heap: the highest sequence number on top */
   int n_ready, ready_capacity;
   ln_node **seen;
   int n_seen, seen_capacity;
+  ln_frame *stack;
+  int stack_capacity;
   ln_spilled *spilled;
   int n_spilled, spilled_capacity;
   ln_wish *wishes;
-  int n_wishes;
+  int n_wishes, wish_capacity;
   /* the node at work, and where it stands */
   ln_node *node;
   int stage, place;

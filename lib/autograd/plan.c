@@ -3,11 +3,6 @@
 
 #include <stdlib.h>
 
-typedef struct frame {
-  ln_node *node;
-  int edge;
-} frame;
-
 /* The node becomes this engine's; what an outer engine had noted in it is set aside. */
 static int enter(ln_engine *e, ln_node *n) {
   if (n->engine) {
@@ -27,39 +22,38 @@ static int enter(ln_engine *e, ln_node *n) {
   return LN_OK;
 }
 
-static int descend(ln_engine *e, frame **stack, int *capacity, ln_node *root) {
+static int push(ln_engine *e, int *depth, ln_node *n) {
+  LN_TRY(enter(e, n));
+  if (!ln_grow(&e->stack, &e->stack_capacity, *depth + 1, sizeof *e->stack)) return ln_fail_nomem(64);
+  e->stack[(*depth)++] = (ln_frame){n, 0};
+  return LN_OK;
+}
+
+static int descend(ln_engine *e, ln_node *root) {
   int depth = 0;
-  LN_TRY(enter(e, root));
-  if (!ln_grow(stack, capacity, 1, sizeof **stack)) return ln_fail_nomem(64);
-  (*stack)[depth++] = (frame){root, 0};
+  LN_TRY(push(e, &depth, root));
   while (depth > 0) {
-    frame *top = &(*stack)[depth - 1];
+    ln_frame *top = &e->stack[depth - 1];
     if (top->edge == top->node->n_in) {
       depth--;
-      if (depth > 0 && top->node->wanted) (*stack)[depth - 1].node->wanted = true;
+      if (depth > 0 && top->node->wanted) e->stack[depth - 1].node->wanted = true;
       continue;
     }
     ln_node *next = top->node->edges[top->edge++].next;
     if (!next) continue;
-    if (next->engine == e->id) {
-      if (next->wanted) top->node->wanted = true; /* complete already: the graph has no cycle */
-    } else {
-      LN_TRY(enter(e, next));
-      if (!ln_grow(stack, capacity, depth + 1, sizeof **stack)) return ln_fail_nomem(64);
-      (*stack)[depth++] = (frame){next, 0};
-    }
+    if (next->engine != e->id)
+      LN_TRY(push(e, &depth, next));
+    else if (next->wanted)
+      top->node->wanted = true; /* complete already: the graph has no cycle */
     next->waiting++;
   }
   return LN_OK;
 }
 
 int ln_engine_plan(ln_engine *e) {
-  frame *stack = NULL;
-  int capacity = 0, status = LN_OK;
-  for (int i = 0; i < e->n_roots && status == LN_OK; i++)
-    if (e->roots[i]->engine != e->id) status = descend(e, &stack, &capacity, e->roots[i]);
-  free(stack);
-  return status;
+  for (int i = 0; i < e->n_roots; i++)
+    if (e->roots[i].node->engine != e->id) LN_TRY(descend(e, e->roots[i].node));
+  return LN_OK;
 }
 
 /* -- The heap of ready nodes -- */

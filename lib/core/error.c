@@ -20,6 +20,7 @@ static void thread_end(void *state) {
     for (int i = 0; i < t->scope_capacity; i++) free(t->scopes[i].made);
     free(t->scopes);
     free(t->dead);
+    ln_engine_drop(t->spare_engine);
     free(t);
   }
 }

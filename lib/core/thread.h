@@ -37,6 +37,7 @@ typedef struct ln_thread {
   int n_dead, dead_capacity;
   char place[256]; /* anomaly mode: the Lua line of the call that runs */
   uint64_t engine_count;
+  ln_engine *spare_engine; /* with its arrays, for the next backward */
 } ln_thread;
 
 extern _Thread_local ln_thread *ln_thread_current __attribute__((tls_model("initial-exec")));

@@ -11,13 +11,6 @@ static bool readable(const ln_tensor *t) {
   return plain || turned;
 }
 
-static int as_readable(ln_tensor *t, ln_tensor **out) {
-  if (!readable(t)) return ln_dense(t, t->dtype, out);
-  ln_tensor_retain(t);
-  *out = t;
-  return LN_OK;
-}
-
 /* The stride of t along batch dim i of n, 0 where t repeats. */
 static int64_t batch_stride(const ln_tensor *t, int i, int n) {
   int own = i - (n - (t->ndim - 2));
@@ -61,15 +54,14 @@ static int multiply(const char *op, const ln_tensor *a, const ln_tensor *b, cons
   return LN_OK;
 }
 
-static int product(const char *op, ln_tensor *a, ln_tensor *b, const ln_tensor *y, double alpha, double beta) {
-  ln_tensor *ra, *rb;
-  LN_TRY(as_readable(a, &ra));
-  int status = as_readable(b, &rb);
-  if (status == LN_OK) {
-    status = multiply(op, ra, rb, y, alpha, beta);
-    ln_tensor_release(rb);
-  }
-  ln_tensor_release(ra);
+/* The same for operands of any layout. They are only looked at: a borrowed header with other geometry will do. */
+static int product(const char *op, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta) {
+  ln_tensor *ca = NULL, *cb = NULL;
+  int status = readable(a) ? LN_OK : ln_dense((ln_tensor *)a, a->dtype, &ca);
+  if (status == LN_OK && !readable(b)) status = ln_dense((ln_tensor *)b, b->dtype, &cb);
+  if (status == LN_OK) status = multiply(op, ca ? ca : a, cb ? cb : b, y, alpha, beta);
+  if (ca) ln_tensor_release(ca);
+  if (cb) ln_tensor_release(cb);
   return status;
 }
 
@@ -85,10 +77,20 @@ static int check_inner(const char *op, const ln_tensor *a, const ln_tensor *b, i
                  ln_shape_text(b->shape, b->ndim));
 }
 
-/* A borrowed look at t with other geometry. product() may count references on it: they are its own and come back to what they were. */
+/* A borrowed look at t as a row-major tensor of another shape. */
 static ln_tensor look(const ln_tensor *t, const int64_t *shape, int ndim) {
   ln_tensor v = *t;
   ln_set_geometry(&v, shape, NULL, ndim);
+  return v;
+}
+
+/* A borrowed look at a matrix, turned. */
+static ln_tensor turned(const ln_tensor *t) {
+  ln_tensor v = *t;
+  v.shape[0] = t->shape[1];
+  v.shape[1] = t->shape[0];
+  v.stride[0] = t->stride[1];
+  v.stride[1] = t->stride[0];
   return v;
 }
 
@@ -101,20 +103,6 @@ static ln_tensor with_vector(const ln_tensor *t, bool as_row) {
   v.stride[0] = as_row ? t->shape[0] * t->stride[0] : t->stride[0];
   v.stride[1] = as_row ? t->stride[0] : 1;
   return v;
-}
-
-/* product() keeps what it is given alive through its header; a look has none of its own, so a copy that is needed is made from a real alias. */
-static int product_of_looks(const char *op, const ln_tensor *x, const ln_tensor *a, const ln_tensor *y, const ln_tensor *b, const ln_tensor *out) {
-  ln_tensor *ra = ln_alias(x), *rb = ln_alias(y);
-  int status = ra && rb ? LN_OK : LN_NOMEM;
-  if (status == LN_OK) {
-    ln_set_geometry(ra, a->shape, a->stride, a->ndim);
-    ln_set_geometry(rb, b->shape, b->stride, b->ndim);
-    status = product(op, ra, rb, out, 1, 0);
-  }
-  if (ra) ln_tensor_release(ra);
-  if (rb) ln_tensor_release(rb);
-  return status;
 }
 
 /* -- matmul -- */
@@ -137,7 +125,7 @@ int matmul_forward(ln_call *c) {
     LN_TRY(ln_call_out(c, 0, shape, n, x->dtype));
     ln_tensor out = look(c->out[0], (int64_t[]){rows[0], b.shape[1]}, 2);
     c->keep_in = 3;
-    return c->target ? ln_fail("%s: there is no in-place form", c->name) : product_of_looks(c->name, x, &flat, y, &b, &out);
+    return c->target ? ln_fail("%s: there is no in-place form", c->name) : product(c->name, &flat, &b, &out, 1, 0);
   }
   ln_tensor batch_a = a, batch_b = b;
   int64_t shape[16];
@@ -156,7 +144,7 @@ int matmul_forward(ln_call *c) {
   LN_TRY(ln_call_out(c, 0, shape, ndim, x->dtype));
   ln_tensor out = look(c->out[0], full, n + 2);
   c->keep_in = 3;
-  return product_of_looks(c->name, x, &a, y, &b, &out);
+  return product(c->name, &a, &b, &out, 1, 0);
 }
 
 static ln_tensor *turn(ln_back *b, ln_tensor *t) { return t ? ln_do_transpose(b, t, -2, -1) : NULL; }
@@ -258,7 +246,7 @@ void baddbmm_backward(ln_back *b) { add_product_backward(b); }
 /* -- linear -- */
 
 int linear_forward(ln_call *c) {
-  ln_tensor *x = c->in[0], *w = c->in[1], *bias = c->in[2], *dense;
+  ln_tensor *x = c->in[0], *w = c->in[1], *bias = c->in[2];
   if (w->ndim != 2 || x->ndim == 0)
     return ln_fail("linear: x %s and weight %s must have at least 1 and exactly 2 dimensions", ln_shape_text(x->shape, x->ndim),
                    ln_shape_text(w->shape, w->ndim));
@@ -276,23 +264,58 @@ int linear_forward(ln_call *c) {
   LN_TRY(ln_call_out(c, 0, shape, x->ndim, x->dtype));
   if (bias) LN_TRY(ln_copy_into(c->out[0], bias));
   c->keep_in = 3;
-  ln_tensor *wt = ln_alias(w);
-  if (!wt) return LN_NOMEM;
-  ln_set_geometry(wt, (int64_t[]){w->shape[1], w->shape[0]}, (int64_t[]){w->stride[1], w->stride[0]}, 2);
-  ln_tensor y = look(c->out[0], (int64_t[]){rows, w->shape[0]}, 2);
-  int status;
-  if (x->ndim == 2) {
-    status = product(c->name, x, wt, &y, 1, bias ? 1 : 0);
-  } else if ((status = ln_dense(x, x->dtype, &dense)) == LN_OK) {
-    ln_tensor flat = look(dense, (int64_t[]){rows, w->shape[1]}, 2);
-    status = product(c->name, &flat, wt, &y, 1, bias ? 1 : 0);
-    ln_tensor_release(dense);
-  }
-  ln_tensor_release(wt);
+  ln_tensor y = look(c->out[0], (int64_t[]){rows, w->shape[0]}, 2), wt = turned(w), *dense = NULL;
+  int status = x->ndim == 2 ? LN_OK : ln_dense(x, x->dtype, &dense);
+  if (status != LN_OK) return status;
+  ln_tensor flat = dense ? look(dense, (int64_t[]){rows, w->shape[1]}, 2) : *x;
+  status = product(c->name, &flat, &wt, &y, 1, bias ? 1 : 0);
+  if (dense) ln_tensor_release(dense);
   return status;
 }
 
+/* t as a matrix of rows: itself, or a look at a dense copy that belongs to b. */
+static bool as_rows(ln_back *b, ln_tensor *t, int64_t width, ln_tensor *out) {
+  ln_tensor *dense = t;
+  if (t->ndim != 2) {
+    b->status = ln_dense(t, t->dtype, &dense);
+    if (b->status != LN_OK || !ln_do_own(b, dense)) return false;
+    *out = look(dense, (int64_t[]){ln_numel(t->shape, t->ndim - 1), width}, 2);
+  } else {
+    *out = *t;
+  }
+  return true;
+}
+
+static ln_tensor *new_like_input(ln_back *b, int i) {
+  ln_tensor *dx;
+  b->status = ln_new(b->shape[i], b->ndim[i], b->dtype[i], b->device, &dx);
+  return b->status == LN_OK ? ln_do_own(b, dx) : NULL;
+}
+
+/* One product or sum for each gradient, without the operators in between. */
 void linear_backward(ln_back *b) {
+  int64_t in = b->shape[1][1], out = b->shape[1][0];
+  ln_tensor g, x, *dx;
+  if (!as_rows(b, b->g[0], out, &g)) return;
+  if (b->needs[0] && (dx = new_like_input(b, 0))) {
+    ln_tensor y = look(dx, (int64_t[]){g.shape[0], in}, 2);
+    b->status = product(b->name, &g, b->in[1], &y, 1, 0);
+    ln_give(b, 0, dx);
+  }
+  if (b->needs[1] && as_rows(b, b->in[0], in, &x) && (dx = new_like_input(b, 1))) {
+    ln_tensor turned_g = turned(&g);
+    b->status = product(b->name, &turned_g, &x, dx, 1, 0);
+    ln_give(b, 1, dx);
+  }
+  if (b->n_in > 2 && b->needs[2] && (dx = new_like_input(b, 2))) {
+    ln_fold fold;
+    ln_fold_init(&fold, &g, 1, dx, false);
+    b->status = ln_kernel_status(b->name, ln_kernels_of(b->device)->fold(LN_FOLD_SUM, &fold, NULL, 0, b->device));
+    ln_give(b, 2, dx);
+  }
+}
+
+void linear_backward_any(ln_back *b) {
   int64_t in = b->shape[1][1], out = b->shape[1][0];
   ln_tensor *g = rows_of(b, b->g[0], out);
   if (b->needs[0]) ln_give(b, 0, ln_do_view(b, ln_do2(b, LN_OP_matmul, g, b->in[1]), b->shape[0], b->ndim[0]));

@@ -396,7 +396,7 @@ local function generate(spec)
     local a = "a" .. i
     names[i] = a
     local test = i > spec.places and ("%s == nil"):format(a) or fast_test(param, a)
-    conditions[i] = param.required and test or ("(%s == nil or %s)"):format(a, test)
+    conditions[i] = param.required and test or ("(%s or %s == nil)"):format(test, a) -- == with a tensor calls a metamethod
     if param.default ~= nil then fills[#fills + 1] = ("  if %s == nil then %s = default.%s end"):format(a, a, param.name) end
   end
   local list = concat(names, ", ")

@@ -276,20 +276,11 @@ local function pass(roots, grads, retain_graph, create_graph, inputs, accumulate
 end
 
 local parse_backward = arguments.signature("backward", "self:tensor, gradient:tensor?, retain_graph:bool?, create_graph:bool=false, inputs:tensor|table?")
-local single, engine_slot = ffi.new("ln_tensor *[1]"), ffi.new("ln_engine *[1]")
+local engine_slot = ffi.new("ln_engine *[1]")
 
---- The usual loss:backward(): one tensor, no options.
-local function backward_plain(t)
-  single[0] = pointer(t)
-  check(C.ln_engine_start(single, nil, 1, false, false, nil, 0, true, engine_slot))
-  local engine = engine_slot[0]
-  local status = C.ln_engine_run(engine)
-  if status == OK then
-    C.ln_engine_free(engine)
-    return
-  end
+--- The rest of a pass that met a Lua part.
+local function backward_with_lua(engine)
   local ok, message = pcall(function()
-    if status ~= NEEDS_LUA then check(status) end
     with_mode(GRAD, false, serve, engine)
     drive(engine, false)
   end)
@@ -298,14 +289,7 @@ local function backward_plain(t)
   if not ok then error(message, 0) end
 end
 
---- Accumulates the gradient of this tensor into the leaves that it was made from.
--- @param gradient of this tensor's shape; may be left out for a single number, where it is 1
--- @param retain_graph keeps saved values for another pass; default create_graph
--- @param create_graph records the pass, so that gradients can be differentiated
--- @param inputs only these leaves accumulate
-function T.backward(...)
-  local first = ...
-  if select("#", ...) == 1 and is_tensor(first) then return backward_plain(first) end
+local function backward_with_options(...)
   local t, gradient, retain_graph, create_graph, inputs = parse_backward(...)
   if retain_graph == nil then retain_graph = create_graph end
   if inputs ~= nil then
@@ -316,6 +300,22 @@ function T.backward(...)
     end
   end
   pass({ t }, { gradient or false }, retain_graph, create_graph, inputs, true)
+end
+
+--- Accumulates the gradient of this tensor into the leaves that it was made from.
+-- @param gradient of this tensor's shape; may be left out for a single number, where it is 1
+-- @param retain_graph keeps saved values for another pass; default create_graph
+-- @param create_graph records the pass, so that gradients can be differentiated
+-- @param inputs only these leaves accumulate
+function T.backward(t, gradient, ...)
+  local given = is_tensor(gradient)
+  if select("#", ...) == 0 and is_tensor(t) and (given or type(gradient) == "nil") then
+    local status = C.ln_backward(pointer(t), given and pointer(gradient) or nil, engine_slot)
+    if status == OK then return end
+    if status ~= NEEDS_LUA then check(status) end
+    return backward_with_lua(engine_slot[0])
+  end
+  return backward_with_options(t, gradient, ...)
 end
 
 --- Backward of several tensors at once.

@@ -124,7 +124,8 @@ local function pointer(h)
 end
 base.pointer = pointer
 
-local function is_tensor(x) return istype(handle, x) end
+-- LuaJIT gives up a trace after 15 tail calls, so what every trace passes through returns in parentheses.
+local function is_tensor(x) return (istype(handle, x)) end
 base.is_tensor = is_tensor
 
 -- Dtypes and devices ---------------------------------------------------------------------------------------------------------------------
@@ -201,20 +202,20 @@ live.less, live.less_equal = refuse("< or >", "lt"), refuse("<= or >=", "le")
 
 if not registry.handle then
   registry.handle = ffi.metatype("ln_handle", {
-    __index = function(h, key) return live.index(h, key) end,
+    __index = function(h, key) return (live.index(h, key)) end,
     __newindex = function(h, key, value) live.newindex(h, key, value) end,
     __tostring = function(h) return live.base.hooks.tostring(h) end,
     __len = function(h) return live.base.hooks.length(h) end,
-    __eq = function(a, b) return live.equal(a, b) end,
-    __lt = function(a, b) return live.less(a, b) end,
-    __le = function(a, b) return live.less_equal(a, b) end,
-    __add = function(a, b) return live.add(a, b) end,
-    __sub = function(a, b) return live.sub(a, b) end,
-    __mul = function(a, b) return live.mul(a, b) end,
-    __div = function(a, b) return live.div(a, b) end,
-    __pow = function(a, b) return live.pow(a, b) end,
-    __mod = function(a, b) return live.remainder(a, b) end,
-    __unm = function(a) return live.neg(a) end,
+    __eq = function(a, b) return (live.equal(a, b)) end,
+    __lt = function(a, b) return (live.less(a, b)) end,
+    __le = function(a, b) return (live.less_equal(a, b)) end,
+    __add = function(a, b) return (live.add(a, b)) end,
+    __sub = function(a, b) return (live.sub(a, b)) end,
+    __mul = function(a, b) return (live.mul(a, b)) end,
+    __div = function(a, b) return (live.div(a, b)) end,
+    __pow = function(a, b) return (live.pow(a, b)) end,
+    __mod = function(a, b) return (live.remainder(a, b)) end,
+    __unm = function(a) return (live.neg(a)) end,
     __ipairs = function(h) return live.ipairs(h) end,
     __pairs = function(h) return live.ipairs(h) end,
   })

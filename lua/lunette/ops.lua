@@ -289,7 +289,7 @@ local function wrapper_text(info, inplace)
     "    if status == 2 then base.collect() status = " .. call .. " end",
     "    base.check(status)",
     "  end",
-    inplace and ("  return %s"):format(vars[1]) or ("  return " .. concat(outs, ", ")),
+    inplace and ("  return %s"):format(vars[1]) or ("  return " .. (#outs == 1 and "(%s)" or "%s"):format(concat(outs, ", "))),
     "end",
     "return self",
   }, "\n")

@@ -94,7 +94,7 @@ end
 
 function Hardtanh:forward(x, ...)
   no_more(self, ...)
-  return F.hardtanh(x, self.min_val, self.max_val, self.inplace)
+  return (F.hardtanh(x, self.min_val, self.max_val, self.inplace))
 end
 
 function Hardtanh:extra_repr()

@@ -94,7 +94,7 @@ function Conv2d:__init(...) self:setup(2, parse_conv2d(...)) end
 function Conv2d:forward(x, ...)
   no_more(self, ...)
   local input, padding = padded(self, 2, x)
-  return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+  return (F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups))
 end
 
 return conv

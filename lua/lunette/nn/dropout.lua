@@ -22,7 +22,7 @@ end
 
 function Dropout:forward(x, ...)
   layer.no_more(self, ...)
-  return F.dropout(x, self.p, self.training, self.inplace)
+  return (F.dropout(x, self.p, self.training, self.inplace))
 end
 
 function Dropout:extra_repr() return ("p=%s, inplace=%s"):format(repr.number(self.p), repr.bool(self.inplace)) end

@@ -53,19 +53,19 @@ local function define(name, parameters)
     F[name] = function(...)
       local x, inplace = parse(...)
       if inplace then return x[within](x) end
-      return operator(x)
+      return (operator(x))
     end
   elseif count == 2 then
     F[name] = function(...)
       local x, a, inplace = parse(...)
       if inplace then return x[within](x, a) end
-      return operator(x, a)
+      return (operator(x, a))
     end
   else
     F[name] = function(...)
       local x, a, b, inplace = parse(...)
       if inplace then return x[within](x, a, b) end
-      return operator(x, a, b)
+      return (operator(x, a, b))
     end
   end
 end
@@ -109,7 +109,7 @@ local parse_linear = signature("linear", "input:tensor, weight:tensor, bias:tens
 local parse_bilinear = signature("bilinear", "input1:tensor, input2:tensor, weight:tensor, bias:tensor?")
 
 --- input weight^T + bias over the last dimension.
-function F.linear(...) return ops.linear(parse_linear(...)) end
+function F.linear(...) return (ops.linear(parse_linear(...))) end
 
 --- y[..., k] = sum_ij input1[..., i] weight[k, i, j] input2[..., j] + bias[k].
 function F.bilinear(...)
@@ -127,7 +127,7 @@ end
 local parse_conv2d = signature("conv2d",
   "input:tensor, weight:tensor, bias:tensor?, stride:ints=1, padding:ints=0, dilation:ints=1, groups:int=1")
 
-function F.conv2d(...) return ops.conv2d(parse_conv2d(...)) end
+function F.conv2d(...) return (ops.conv2d(parse_conv2d(...))) end
 
 local parse_max_pool2d = signature("max_pool2d",
   "input:tensor, kernel_size:ints, stride:ints?, padding:ints=0, dilation:ints=1, ceil_mode:bool=false, return_indices:bool=false")
@@ -143,7 +143,7 @@ end
 local parse_avg_pool2d = signature("avg_pool2d", "input:tensor, kernel_size:ints, stride:ints?, padding:ints=0, ceil_mode:bool=false, "
   .. "count_include_pad:bool=true, divisor_override:int?")
 
-function F.avg_pool2d(...) return ops.avg_pool2d(parse_avg_pool2d(...)) end
+function F.avg_pool2d(...) return (ops.avg_pool2d(parse_avg_pool2d(...))) end
 
 -- Padding --------------------------------------------------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ end
 function F.batch_norm(...)
   local x, running_mean, running_var, weight, bias, training, momentum, eps = parse_batch_norm(...)
   if training then check_batch(x) end
-  return ops.batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps)
+  return (ops.batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps))
 end
 
 local parse_dropout = signature("dropout", "input:tensor, p:number=0.5, training:bool=true, inplace:bool=false")
@@ -229,7 +229,7 @@ function F.dropout(...)
   if not (p >= 0 and p <= 1) then fail(("dropout: p must lie between 0 and 1, not %s"):format(tostring(p))) end
   if not training then return x end
   if inplace then return x:dropout_(p, true) end
-  return ops.dropout(x, p, true)
+  return (ops.dropout(x, p, true))
 end
 
 -- Embedding ------------------------------------------------------------------------------------------------------------------------------
@@ -291,21 +291,21 @@ end
 --- (input - target)^2.
 function F.mse_loss(...)
   local x, target, size_average, reduce, reduction = parse_mse(...)
-  return ops.mse_loss(x, target, reductions.name(size_average, reduce, reduction))
+  return (ops.mse_loss(x, target, reductions.name(size_average, reduce, reduction)))
 end
 
 --- input: log-probabilities [N, C, ...], target: classes from 0.
 function F.nll_loss(...)
   local x, target, weight, size_average, ignore_index, reduce, reduction = parse_nll(...)
   target = need_integers("nll_loss", "labels", target)
-  return ops.nll_loss(x, target, weight, ignore_index, reductions.name(size_average, reduce, reduction))
+  return (ops.nll_loss(x, target, weight, ignore_index, reductions.name(size_average, reduce, reduction)))
 end
 
 --- input: logits [N, C, ...], target: classes from 0, or probabilities of input's shape.
 function F.cross_entropy(...)
   local x, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing = parse_cross(...)
   if ndim(target) ~= ndim(x) then target = need_integers("cross_entropy", "labels", target) end
-  return ops.cross_entropy(x, target, weight, ignore_index, reductions.name(size_average, reduce, reduction), label_smoothing)
+  return (ops.cross_entropy(x, target, weight, ignore_index, reductions.name(size_average, reduce, reduction), label_smoothing))
 end
 
 return F

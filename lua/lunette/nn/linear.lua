@@ -40,7 +40,7 @@ function Linear:reset_parameters() init.reset_affine(self.weight, self.bias) end
 
 function Linear:forward(x, ...)
   no_more(self, ...)
-  return F.linear(x, self.weight, self.bias)
+  return (F.linear(x, self.weight, self.bias))
 end
 
 function Linear:extra_repr()

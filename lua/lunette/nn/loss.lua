@@ -45,7 +45,7 @@ function NLLLoss:__init(...) set_weighted(self, parse_nll(...)) end
 
 function NLLLoss:forward(input, target, ...)
   no_more(self, ...)
-  return F.nll_loss(input, target, self.weight, nil, self.ignore_index, nil, self.reduction)
+  return (F.nll_loss(input, target, self.weight, nil, self.ignore_index, nil, self.reduction))
 end
 
 local CrossEntropyLoss = Module:subclass("CrossEntropyLoss")
@@ -61,7 +61,7 @@ end
 
 function CrossEntropyLoss:forward(input, target, ...)
   no_more(self, ...)
-  return F.cross_entropy(input, target, self.weight, nil, self.ignore_index, nil, self.reduction, self.label_smoothing)
+  return (F.cross_entropy(input, target, self.weight, nil, self.ignore_index, nil, self.reduction, self.label_smoothing))
 end
 
 return loss

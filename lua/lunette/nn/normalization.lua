@@ -71,7 +71,7 @@ function BatchNorm:forward(x, ...)
   self:_check_input_dim(x)
   local share = share_of_batch(self)
   local use_batch = self.training or self.running_mean == nil
-  return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, share, self.eps)
+  return (F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, share, self.eps))
 end
 
 function BatchNorm:extra_repr()
