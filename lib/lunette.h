@@ -207,13 +207,11 @@ int ln_scope_depth(void);
 typedef struct ln_memory {
   int64_t live;   /* bytes in use by storages of this thread */
   int64_t cached; /* bytes kept for reuse */
-  int64_t since;  /* bytes allocated since ln_memory_cycle */
   int64_t peak;
   int64_t tensors; /* headers in use */
   int64_t nodes;
 } ln_memory;
 ln_memory *ln_memory_counters(void); /* this thread's, at a fixed address */
-void ln_memory_cycle(void);          /* the collector ran: since = 0 */
 void ln_memory_trim(void);           /* gives cached blocks back to the system */
 
 /* -- Random numbers: Philox 4x32-10 -- */

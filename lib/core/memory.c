@@ -174,7 +174,6 @@ int ln_storage_new(int device, int64_t bytes, ln_storage **out) {
   *s = (ln_storage){.refs = 1, .device = device, .bytes = bytes, .data = data};
   ln_memory *m = &me->memory;
   m->live += bytes;
-  m->since += bytes;
   if (m->live > m->peak) m->peak = m->live;
   *out = s;
   return LN_OK;
@@ -198,8 +197,6 @@ ln_memory *ln_memory_counters(void) {
   me->memory.cached = me->host.cached;
   return &me->memory;
 }
-
-void ln_memory_cycle(void) { ln_me()->memory.since = 0; }
 
 void ln_memory_trim(void) {
   ln_thread *me = ln_me();

@@ -79,15 +79,18 @@ end
 
 local memory = C.ln_memory_counters()
 local MEGABYTE = 1048576
-local pace = registry.pace or { floor = 64 * MEGABYTE, limit = 64 * MEGABYTE }
+-- A cycle of Lua's collector is due when tensors hold more than `limit` bytes, or when `most` handles were made since the last one. A cycle costs
+-- as much as the Lua heap is large; few handles between cycles keep what they stand for in the caches of the processor.
+local pace = registry.pace or { floor = 64 * MEGABYTE, limit = 64 * MEGABYTE, handles = 0, most = 3000 }
 registry.pace = pace
 base.memory, base.pace = memory, pace
 
---- A full cycle of Lua's collector, which cannot see the memory behind handles; the next one is due when as much again has been allocated.
+--- A full cycle of Lua's collector, which cannot see the memory behind handles.
 function base.collect()
   collectgarbage()
-  C.ln_memory_cycle()
-  pace.limit = max(pace.floor, tonumber(memory.live), 8 * 1024 * collectgarbage("count"))
+  local live, heap = tonumber(memory.live), 1024 * collectgarbage("count")
+  pace.limit = live + max(pace.floor, live, 8 * heap)
+  pace.handles, pace.most = 0, max(3000, heap / 200)
 end
 
 --- Runs `fn(...)`, a C call; when memory runs out, once more after a collection.
@@ -111,8 +114,11 @@ base.scope = scope
 function base.wrap(p)
   if p == nil then return nil end
   local h = handle(p, p.generation)
-  if scope.depth == 0 then ffigc(h, C.ln_handle_release) end
-  if memory.since > pace.limit then base.collect() end
+  if scope.depth == 0 then
+    ffigc(h, C.ln_handle_release)
+    pace.handles = pace.handles + 1
+    if memory.live > pace.limit or pace.handles > pace.most then base.collect() end
+  end
   return h
 end
 

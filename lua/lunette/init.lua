@@ -168,7 +168,8 @@ function lt.show_config() return ffi.string(C.ln_build_info()) end
 function lt.gc(options)
   if options == nil then return base.collect() end
   if type(options) ~= "table" or type(options.floor) ~= "number" or options.floor < 0 then fail("gc: {floor = bytes} is expected") end
-  base.pace.floor, base.pace.limit = options.floor, options.floor
+  base.pace.floor = options.floor
+  base.pace.limit = tonumber(base.memory.live) + options.floor
 end
 
 --- Bytes that tensors of this process hold and keep for reuse.
