@@ -42,6 +42,7 @@ void ln_block_trim(int device); /* cached blocks back to the device */
 struct ln_storage {
   uint32_t refs;
   uint32_t version; /* counts in-place changes */
+  uint32_t zero_at; /* zero_grad filled it when this was the version: then all of it is 0; 0 when never */
   int32_t device;
   int64_t bytes;
   char *data;

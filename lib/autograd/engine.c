@@ -54,11 +54,25 @@ static int own_copy(const ln_tensor *leaf, ln_tensor *g, ln_tensor **out) {
   return status;
 }
 
+/* Adding to what zero_grad has filled is taking over the memory of g. */
+static bool take_over(ln_tensor *grad, ln_tensor *g) {
+  ln_storage *old = grad->storage, *fresh = g->storage;
+  bool zero = old->zero_at && old->zero_at == old->version && old->refs == 1 && old->bytes == fresh->bytes;
+  if (!zero || !unshared(g) || g->dtype != grad->dtype || g->data != fresh->data || !ln_same_dims(g->stride, grad->stride, g->ndim)) return false;
+  fresh->version = old->version + 1;
+  fresh->zero_at = 0;
+  grad->storage = fresh;
+  grad->data = fresh->data;
+  g->storage = old;
+  g->data = old->data;
+  return true;
+}
+
 int ln_engine_accumulate(ln_engine *e, ln_tensor *leaf, ln_tensor *g) {
   if (!ln_same_shape(leaf, g))
     return ln_fail("backward: a gradient of shape %s reached a leaf of shape %s", ln_shape_text(g->shape, g->ndim),
                    ln_shape_text(leaf->shape, leaf->ndim));
-  if (leaf->grad && !e->create_graph && !leaf->grad->node) return add_into(leaf->grad, g);
+  if (leaf->grad && !e->create_graph && !leaf->grad->node) return take_over(leaf->grad, g) ? LN_OK : add_into(leaf->grad, g);
   ln_tensor *grad;
   if (leaf->grad) {
     LN_TRY(add(leaf->grad, g, &grad));

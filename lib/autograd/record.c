@@ -214,6 +214,7 @@ int ln_zero_grad(ln_tensor *const *params, int n, bool set_to_none) {
     }
     LN_TRY(ln_zero(g));
     g->storage->version++;
+    if (ln_is_dense(g)) g->storage->zero_at = g->storage->version;
   }
   return LN_OK;
 }

@@ -48,7 +48,7 @@ local function load_library()
   ffi.cdef(text)
   -- Threads that spin long at the end of a region stall each other when the machine is busy with something else; OpenMP reads this as it is loaded.
   ffi.cdef("int setenv(const char *name, const char *value, int overwrite);")
-  if not os.getenv("OMP_WAIT_POLICY") then ffi.C.setenv("GOMP_SPINCOUNT", "10000", 0) end
+  if not os.getenv("OMP_WAIT_POLICY") then ffi.C.setenv("GOMP_SPINCOUNT", "2000", 0) end
   return { path = library, text = text, C = ffi.load(library) }
 end
 
