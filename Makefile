@@ -3,7 +3,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-PACKAGES := luajit libluajit-5.1-dev gcc cmake ninja-build pkg-config libopenblas-openmp-dev libdnnl-dev zlib1g-dev lua-busted
+PACKAGES := luajit libluajit-5.1-dev gcc g++ cmake ninja-build pkg-config libopenblas-openmp-dev libdnnl-dev zlib1g-dev lua-busted
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build demo test bench lint docs rock clean
@@ -26,8 +26,9 @@ build: deps ## the library and its CPU kernels
 demo: build ## trains a network on handwritten digits and looks at a few
 	@lua/lunette/bin/lunette examples/digits.lua
 
-test: build ## every spec
+test: build ## every spec, then again with all tensors on a stand-in for a CUDA device
 	@busted $(BUSTED_FLAGS)
+	@LUNETTE_TEST_DEVICE=cuda LUNETTE_CUDA_PLUGIN=$(CURDIR)/$(BUILD)/liblunette_cuda_host.so busted $(BUSTED_FLAGS)
 
 bench: build ## Lunette beside PyTorch, where that is installed
 	@lua/lunette/bin/lunette bench/run.lua

@@ -118,7 +118,7 @@ LN_INLINE ln_t floordiv(ln_t a, ln_t b) {
   if (b == 0) return a / b;
   q -= (ln_t)((r != 0) & ((r < 0) != (b < 0)));
   ln_t whole = LN_M(floor)(q);
-  return q == 0 ? LN_M(copysign)(0, a / b) : whole + (ln_t)(q - whole > (ln_t)0.5);
+  return q == 0 ? LN_M(copysign)((ln_t)0, a / b) : whole + (ln_t)(q - whole > (ln_t)0.5);
 }
 #ifndef __cplusplus
 #define exp(x) LN_M(exp)(x)

@@ -16,6 +16,7 @@ build = {
     CMAKE_INSTALL_PREFIX = "$(PREFIX)",
     LUADIR = "$(LUADIR)",
     BINDIR = "$(BINDIR)",
+    LUNETTE_CUDA_HOST = "OFF",
   },
 }
 -- the launcher names luajit itself; a wrapper would start Lua 5.1, which has no FFI

@@ -58,8 +58,8 @@ static void softmax_row(const strip *s, int64_t i, ln_t *x, ln_t *e, bool is_log
   LN_INDEPENDENT
   for (int64_t k = 0; k < n; k++) e[k] = exp(x[k] - top);
   for (int64_t k = s->rows->size; k < n; k++) e[k] = 0;
-  ln_t sum = row_sum(e, n), shift = top + log(sum);
-  for (int64_t k = 0; k < n; k++) e[k] = is_log ? x[k] - shift : e[k] / sum;
+  ln_t sum = row_sum(e, n), shift = log(sum); /* not added to top, which may be far larger */
+  for (int64_t k = 0; k < n; k++) e[k] = is_log ? x[k] - top - shift : e[k] / sum;
   write_row(s, i, e);
 }
 

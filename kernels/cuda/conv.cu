@@ -121,8 +121,8 @@ template <class T> struct dx_body {
       if (!output_place(x, tap, out)) continue;
       for (int64_t k = 0; k < p.og; k++) {
         int64_t o = group * p.og + k;
-        sum += (double)ln_load<T>(p.c.dy + output_of(p, x.n, o, out), dtype) *
-               (double)ln_load<T>(p.c.w + weight_of(p, o, x.channel % p.cg, tap), dtype);
+        sum +=
+          (double)ln_load<T>(p.c.dy + output_of(p, x.n, o, out), dtype) * (double)ln_load<T>(p.c.w + weight_of(p, o, x.channel % p.cg, tap), dtype);
       }
     }
     int64_t at = x.n * p.xs[0] + x.channel * p.xs[1] + x.at[0] * p.xs[2] + x.at[1] * p.xs[3] + x.at[2] * p.xs[4];
@@ -156,7 +156,7 @@ const char *ln_gpu_conv(const ln_conv *c, int device) {
   const char *failure = NULL;
   if (ln_cudnn_conv(c, 0, device, &failure)) return failure;
   plan p = plan_of(c);
-#define FORWARD(T) ln_each(device, c->n *c->o *p.out[0] * p.out[1] * p.out[2], forward_body<T>{p})
+#define FORWARD(T) ln_each(device, c->n * c->o * p.out[0] * p.out[1] * p.out[2], forward_body<T>{p})
   LN_BY_FLOAT(c->dtype, FORWARD);
 }
 
@@ -164,7 +164,7 @@ const char *ln_gpu_conv_dx(const ln_conv *c, int device) {
   const char *failure = NULL;
   if (ln_cudnn_conv(c, 1, device, &failure)) return failure;
   plan p = plan_of(c);
-#define DX(T) ln_each(device, c->n *c->c *p.in[0] * p.in[1] * p.in[2], dx_body<T>{p})
+#define DX(T) ln_each(device, c->n * c->c * p.in[0] * p.in[1] * p.in[2], dx_body<T>{p})
   LN_BY_FLOAT(c->dtype, DX);
 }
 

@@ -30,7 +30,7 @@ const char *ln_gpu_scratch(int device, size_t bytes, void **out);
 const char *ln_gpu_copy(void *dst, int dst_device, const void *src, int src_device, size_t bytes);
 /* Sorts n pairs by key, equal keys in their order, into keys_out and values_out; keys below 2^bits. */
 const char *ln_gpu_sort(int device, int64_t n, const uint64_t *keys, uint64_t *keys_out, const int64_t *values, int64_t *values_out, int bits,
-                         void *room, size_t *room_bytes);
+                        void *room, size_t *room_bytes);
 #ifdef __CUDACC__
 cudaStream_t ln_gpu_stream(int device); /* this thread's on the device */
 const char *ln_gpu_failure(cudaError_t error);
@@ -39,9 +39,9 @@ void ln_gpu_open(void); /* device memory can be reached only between these two *
 void ln_gpu_close(void);
 #endif
 
-#define LN_GPU_TRY(call)                 \
-  do {                                    \
-    const char *ln_gpu_answer = (call);  \
+#define LN_GPU_TRY(call)                     \
+  do {                                       \
+    const char *ln_gpu_answer = (call);      \
     if (ln_gpu_answer) return ln_gpu_answer; \
   } while (0)
 
@@ -162,11 +162,11 @@ template <class T> LN_BODY T ln_load(const char *p, int dtype) {
   case LN_FLOAT64: return ln_of_float<T>(*(const double *)p);
   case LN_FLOAT16: return ln_of_float<T>(ln_from_half(*(const uint16_t *)p));
   case LN_BFLOAT16: return ln_of_float<T>(ln_from_bfloat(*(const uint16_t *)p));
-  case LN_INT8: return (T)*(const int8_t *)p;
-  case LN_INT16: return (T)*(const int16_t *)p;
-  case LN_INT32: return (T)*(const int32_t *)p;
-  case LN_INT64: return (T)*(const int64_t *)p;
-  case LN_UINT8: return (T)*(const uint8_t *)p;
+  case LN_INT8: return (T) * (const int8_t *)p;
+  case LN_INT16: return (T) * (const int16_t *)p;
+  case LN_INT32: return (T) * (const int32_t *)p;
+  case LN_INT64: return (T) * (const int64_t *)p;
+  case LN_UINT8: return (T) * (const uint8_t *)p;
   default: return (T)(*(const uint8_t *)p != 0);
   }
 }

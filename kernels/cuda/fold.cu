@@ -3,12 +3,8 @@
 
 namespace {
 
-template <class T> struct sum_of {
-  typedef double type;
-};
-template <> struct sum_of<int64_t> {
-  typedef int64_t type;
-};
+template <class T> struct sum_of { typedef double type; };
+template <> struct sum_of<int64_t> { typedef int64_t type; };
 
 template <class T> LN_BODY T lowest() { return (T)-INFINITY; }
 template <> LN_BODY int64_t lowest<int64_t>() { return INT64_MIN; }

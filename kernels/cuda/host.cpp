@@ -20,26 +20,25 @@ std::map<size_t, size_t> taken;
 void *scratch;
 size_t scratch_bytes;
 
-const size_t GUARDED = (size_t)1 << 20; /* bytes in use up to which they are guarded: changing more pages at every launch takes too long */
-size_t reached;                         /* by some block since the start */
+const size_t GUARDED = (size_t)1 << 18; /* bytes in use up to which they are guarded: changing more pages at every launch takes too long */
+size_t opened;                          /* bytes of the region that can be touched now */
 
-size_t end_of_use() { return taken.empty() ? 0 : taken.rbegin()->first + taken.rbegin()->second; }
-
-void protect(int how) {
-  if (how == PROT_NONE && end_of_use() > GUARDED) return;
-  if (reached) mprotect(region, (reached + 4095) & ~(size_t)4095, how);
-}
+size_t end_of_use() { return taken.empty() ? 0 : (taken.rbegin()->first + taken.rbegin()->second + 4095) & ~(size_t)4095; }
 
 } // namespace
 
 void ln_gpu_open(void) {
-  if (depth++ == 0) protect(PROT_READ | PROT_WRITE);
+  size_t end = end_of_use();
+  if (depth++ > 0 || end <= opened) return;
+  mprotect(region, end, PROT_READ | PROT_WRITE);
+  opened = end;
 }
 
 void ln_gpu_close(void) {
-  if (--depth == 0) protect(PROT_NONE);
+  if (--depth > 0 || opened == 0 || end_of_use() > GUARDED) return;
+  mprotect(region, opened, PROT_NONE);
+  opened = 0;
 }
-
 const char *ln_gpu_count(int *devices) {
   *devices = 1;
   void *p = mmap(NULL, REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -59,7 +58,6 @@ const char *ln_gpu_alloc(int, size_t bytes, void **out) {
     holes.erase(at);
     if (left) holes[at + size] = left;
     taken[at] = size;
-    if (at + size > reached) reached = at + size;
     *out = region + at;
     return NULL;
   }
@@ -111,7 +109,7 @@ const char *ln_gpu_name(int, char *name, int capacity) {
 }
 
 const char *ln_gpu_sort(int, int64_t n, const uint64_t *keys, uint64_t *keys_out, const int64_t *values, int64_t *values_out, int, void *room,
-                         size_t *room_bytes) {
+                        size_t *room_bytes) {
   if (!room) {
     *room_bytes = 64;
     return NULL;

@@ -93,8 +93,7 @@ const char *ln_gpu_name(int device, char *name, int capacity) {
 }
 
 const char *ln_gpu_sort(int device, int64_t n, const uint64_t *keys, uint64_t *keys_out, const int64_t *values, int64_t *values_out, int bits,
-                         void *room, size_t *room_bytes) {
+                        void *room, size_t *room_bytes) {
   LN_GPU_TRY(ln_gpu_enter(device));
-  return ln_gpu_failure(
-    cub::DeviceRadixSort::SortPairs(room, *room_bytes, keys, keys_out, values, values_out, n, 0, bits, states[device].stream));
+  return ln_gpu_failure(cub::DeviceRadixSort::SortPairs(room, *room_bytes, keys, keys_out, values, values_out, n, 0, bits, states[device].stream));
 }

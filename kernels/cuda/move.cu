@@ -266,7 +266,7 @@ const char *ln_gpu_take_add(const ln_take *t, int device) {
   LN_GPU_TRY(sort_room(device, t->n, bits, &s));
   LN_GPU_TRY(ln_each(device, t->n, take_keys{*t, s.keys, s.order}));
   LN_GPU_TRY(sort_run(device, t->n, bits, &s));
-#define TAKE_ADD(T) ln_each(device, t->n *t->width, take_add_body<T>{*t, s.keys_out, s.order_out, ln_gpu_size_of(t->dtype)})
+#define TAKE_ADD(T) ln_each(device, t->n * t->width, take_add_body<T>{*t, s.keys_out, s.order_out, ln_gpu_size_of(t->dtype)})
   LN_BY_TYPE(t->dtype, TAKE_ADD);
 }
 

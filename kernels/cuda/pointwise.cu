@@ -5,14 +5,14 @@
 #include "../formula.h"
 
 /* A body of one element: `operands` declares the names of the formula. */
-#define BLOCK(function, count, attrs, operands, formula)                   \
-  struct function {                                                        \
-    enum { inputs = count };                                               \
-    static LN_BODY ln_t value(const ln_t *in, const double *at) {          \
-      (void)in;                                                            \
-      (void)at;                                                            \
-      attrs operands return (ln_t)(formula);                               \
-    }                                                                      \
+#define BLOCK(function, count, attrs, operands, formula)          \
+  struct function {                                               \
+    enum { inputs = count };                                      \
+    static LN_BODY ln_t value(const ln_t *in, const double *at) { \
+      (void)in;                                                   \
+      (void)at;                                                   \
+      attrs operands return (ln_t)(formula);                      \
+    }                                                             \
   };
 #define A0
 #define A1(n0, d0)                \
@@ -53,11 +53,11 @@ namespace {
 
 #define UNARY(name, class, cost, attrs, doc, f, dx, low, high) \
   KEEP_##class(BLOCK(name##_f, 1, attrs, IN_UNARY, f) DERIVATIVE(name##_d0, 3, attrs, GRAD_UNARY, dx))
-#define BINARY(name, class, cost, attrs, doc, f, da, db, low, high)                                                          \
-  KEEP_##class(BLOCK(name##_f, 2, attrs, IN_BINARY, f) DERIVATIVE(name##_d0, 4, attrs, GRAD_BINARY, da)                      \
+#define BINARY(name, class, cost, attrs, doc, f, da, db, low, high)                                     \
+  KEEP_##class(BLOCK(name##_f, 2, attrs, IN_BINARY, f) DERIVATIVE(name##_d0, 4, attrs, GRAD_BINARY, da) \
                  DERIVATIVE(name##_d1, 4, attrs, GRAD_BINARY, db))
-#define TERNARY(name, class, cost, attrs, doc, f, da, db, dc, low, high)                                                     \
-  KEEP_##class(BLOCK(name##_f, 3, attrs, IN_TERNARY, f) DERIVATIVE(name##_d0, 5, attrs, GRAD_TERNARY, da)                    \
+#define TERNARY(name, class, cost, attrs, doc, f, da, db, dc, low, high)                                  \
+  KEEP_##class(BLOCK(name##_f, 3, attrs, IN_TERNARY, f) DERIVATIVE(name##_d0, 5, attrs, GRAD_TERNARY, da) \
                  DERIVATIVE(name##_d1, 5, attrs, GRAD_TERNARY, db) DERIVATIVE(name##_d2, 5, attrs, GRAD_TERNARY, dc))
 #include "../../lib/ops.def"
 #undef UNARY
@@ -88,8 +88,7 @@ template <class F> struct strided {
   attributes attrs;
   LN_BODY void operator()(int64_t i) const {
     ln_t in[F::inputs];
-    for (int k = 0; k < F::inputs; k++)
-      in[k] = loop.scalars >> (k + 1) & 1 ? number[k] : ln_load<ln_t>(ln_place(loop, k + 1, i), loop.dtype[k + 1]);
+    for (int k = 0; k < F::inputs; k++) in[k] = loop.scalars >> (k + 1) & 1 ? number[k] : ln_load<ln_t>(ln_place(loop, k + 1, i), loop.dtype[k + 1]);
     ln_store<ln_t>(ln_place(loop, 0, i), loop.dtype[0], F::value(in, attrs.at));
   }
 };

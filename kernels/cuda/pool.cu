@@ -76,7 +76,7 @@ LN_BODY double divisor_of(const plan &q, const window &w) {
   return (double)((w.high[0] - w.low[0]) * (w.high[1] - w.low[1]) * (w.high[2] - w.low[2]));
 }
 
-#define EACH_TAP(q, w, at)                                         \
+#define EACH_TAP(q, w, at)                                            \
   for (at[0] = w.low[0]; at[0] < w.high[0]; at[0] += q.dilation[0])   \
     for (at[1] = w.low[1]; at[1] < w.high[1]; at[1] += q.dilation[1]) \
       for (at[2] = w.low[2]; at[2] < w.high[2]; at[2] += q.dilation[2])
@@ -127,9 +127,9 @@ LN_BODY void windows_over(const plan &q, const int64_t *x, int64_t *first, int64
   }
 }
 
-#define EACH_WINDOW(first, last, o)                 \
-  for (o[0] = first[0]; o[0] <= last[0]; o[0]++)    \
-    for (o[1] = first[1]; o[1] <= last[1]; o[1]++)  \
+#define EACH_WINDOW(first, last, o)                \
+  for (o[0] = first[0]; o[0] <= last[0]; o[0]++)   \
+    for (o[1] = first[1]; o[1] <= last[1]; o[1]++) \
       for (o[2] = first[2]; o[2] <= last[2]; o[2]++)
 
 /* In the gradients p.x is dy, with y's strides, and p.y is dx, with x's. */

@@ -24,10 +24,10 @@ template <class T> struct softmax_body {
     top = team.all(top, larger);
     double sum = 0;
     for (int64_t k = team.rank(); k < r.size; k += team.size()) sum += exp(ln_load<T>(x + r.at(row, k), r.dtype) - top);
-    T total = (T)team.all(sum, ln_meet_sum()), shift = top + log(total);
+    T total = (T)team.all(sum, ln_meet_sum()), shift = log(total);
     for (int64_t k = team.rank(); k < r.size; k += team.size()) {
       T v = ln_load<T>(x + r.at(row, k), r.dtype);
-      ln_store<T>(out + r.at(row, k), r.dtype, log_ ? v - shift : exp(v - top) / total);
+      ln_store<T>(out + r.at(row, k), r.dtype, log_ ? v - top - shift : exp(v - top) / total);
     }
   }
 };
@@ -113,15 +113,13 @@ template <class T, class A> const char *cumsum(const ln_rows *rows, bool reverse
 } // namespace
 
 const char *ln_gpu_softmax(const ln_rows *rows, bool log, int device) {
-#define SOFTMAX(T) \
-  ln_teams(device, rows->outer *rows->inner, rows->size, rows->inner > 1, softmax_body<T>{places_of(rows), rows->x, rows->out, log})
+#define SOFTMAX(T) ln_teams(device, rows->outer * rows->inner, rows->size, rows->inner > 1, softmax_body<T>{places_of(rows), rows->x, rows->out, log})
   LN_BY_FLOAT(rows->dtype, SOFTMAX);
 }
 
 const char *ln_gpu_softmax_dx(const ln_rows *rows, bool log, int device) {
-#define SOFTMAX_DX(T)                                                  \
-  ln_teams(device, rows->outer *rows->inner, rows->size, rows->inner > 1, \
-           softmax_dx_body<T>{places_of(rows), rows->y, rows->dy, rows->out, log})
+#define SOFTMAX_DX(T) \
+  ln_teams(device, rows->outer * rows->inner, rows->size, rows->inner > 1, softmax_dx_body<T>{places_of(rows), rows->y, rows->dy, rows->out, log})
   LN_BY_FLOAT(rows->dtype, SOFTMAX_DX);
 }
 

@@ -108,6 +108,17 @@ static void set_scalar(ln_loop *loop, int operand, const ln_attrs *attrs, int sl
   ln_loop_scalar(loop, operand, whole ? LN_INT64 : LN_FLOAT64, whole ? (const void *)&attrs->slot[slot].i : (const void *)&attrs->slot[slot].d);
 }
 
+/* A whole number beside a narrow integer tensor is first wrapped to its dtype, as the tensor's own elements are. */
+static int64_t wrapped(int64_t v, int dtype) {
+  switch (dtype) {
+  case LN_INT8: return (int8_t)v;
+  case LN_INT16: return (int16_t)v;
+  case LN_INT32: return (int32_t)v;
+  case LN_UINT8: return (uint8_t)v;
+  default: return v;
+  }
+}
+
 static int compute(ln_call *c, const ln_op_row *row, const ln_attrs *attrs, int n, int dtype) {
   ln_tensor *operands[4] = {c->out[0]}, *copies[4] = {NULL};
   int status = LN_OK;
@@ -123,8 +134,13 @@ static int compute(ln_call *c, const ln_op_row *row, const ln_attrs *attrs, int 
     ln_loop loop;
     double at[3];
     ln_loop_init(&loop, operands, n + 1);
-    for (int i = 0; i < n; i++)
-      if (!c->in[i]) set_scalar(&loop, i + 1, attrs, SCALAR_SLOT + i);
+    int64_t whole[3];
+    for (int i = 0; i < n; i++) {
+      if (c->in[i]) continue;
+      set_scalar(&loop, i + 1, attrs, SCALAR_SLOT + i);
+      whole[i] = wrapped(attrs->slot[SCALAR_SLOT + i].i, dtype);
+      if (row->result == LN_CLASS_SAME && loop.dtype[i + 1] == LN_INT64) loop.data[i + 1] = (char *)&whole[i];
+    }
     read_attrs(row, attrs, at);
     int device = c->out[0]->device;
     if (loop.numel > 0)

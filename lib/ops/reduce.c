@@ -28,7 +28,8 @@ static int fold_into(ln_call *c, int i, ln_tensor *x, int kind, uint32_t mask, b
 static int accumulate(ln_call *c, int kind, uint32_t mask, bool keepdim, int wish) {
   ln_tensor *x = c->in[0], *same;
   int dtype = wish >= 0 ? wish : ln_is_float(x->dtype) ? x->dtype : LN_INT64;
-  if (ln_is_float(dtype) == ln_is_float(x->dtype)) return fold_into(c, 0, x, kind, mask, keepdim, dtype);
+  bool widens = dtype == LN_FLOAT64 && x->dtype != LN_FLOAT64; /* before the sum, not after */
+  if (ln_is_float(dtype) == ln_is_float(x->dtype) && !widens) return fold_into(c, 0, x, kind, mask, keepdim, dtype);
   LN_TRY(ln_dense(x, dtype, &same));
   int status = fold_into(c, 0, same, kind, mask, keepdim, dtype);
   ln_tensor_release(same);
@@ -84,8 +85,15 @@ int mean_forward(ln_call *c) {
     return ln_fail("mean: the mean of %s elements is no %s; convert with :float() or give a floating dtype", ln_dtype_name(x->dtype),
                    ln_dtype_name(dtype));
   LN_TRY(ln_dims_mask(c->name, c->attrs, 0, x->ndim, &mask));
-  LN_TRY(accumulate(c, LN_FOLD_SUM, mask, ln_int(c->attrs, 1), dtype));
-  return scale(c->out[0], 1.0 / (double)count_of(x->shape, x->ndim, mask));
+  bool half = dtype == LN_FLOAT16 || dtype == LN_BFLOAT16; /* the sum may be beyond it where the mean is not */
+  LN_TRY(accumulate(c, LN_FOLD_SUM, mask, ln_int(c->attrs, 1), half ? LN_FLOAT32 : dtype));
+  LN_TRY(scale(c->out[0], 1.0 / (double)count_of(x->shape, x->ndim, mask)));
+  ln_tensor *wide = c->out[0];
+  if (!half) return LN_OK;
+  c->out[0] = NULL;
+  int status = ln_dense(wide, dtype, &c->out[0]);
+  ln_tensor_release(wide);
+  return status;
 }
 
 void mean_backward(ln_back *b) {
@@ -257,8 +265,11 @@ static int truth(ln_call *c, int kind, int dtype, bool keepdim) {
   return fold_into(c, 0, c->in[0], kind, mask, keepdim, dtype);
 }
 
-int all_forward(ln_call *c) { return truth(c, LN_FOLD_ALL, LN_BOOL, ln_int(c->attrs, 1)); }
-int any_forward(ln_call *c) { return truth(c, LN_FOLD_ANY, LN_BOOL, ln_int(c->attrs, 1)); }
+/* bool, but for uint8, which once served as bool. */
+static int truth_dtype(const ln_call *c) { return c->in[0]->dtype == LN_UINT8 ? LN_UINT8 : LN_BOOL; }
+
+int all_forward(ln_call *c) { return truth(c, LN_FOLD_ALL, truth_dtype(c), ln_int(c->attrs, 1)); }
+int any_forward(ln_call *c) { return truth(c, LN_FOLD_ANY, truth_dtype(c), ln_int(c->attrs, 1)); }
 int count_nonzero_forward(ln_call *c) { return truth(c, LN_FOLD_COUNT_NONZERO, LN_INT64, false); }
 
 /* -- cumsum -- */

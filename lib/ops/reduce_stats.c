@@ -30,6 +30,9 @@ static ln_tensor *do_reduce(ln_back *b, int op, int slot, ln_tensor *x, uint32_t
 
 static ln_tensor *spread(ln_back *b, ln_tensor *t, uint32_t mask, bool keepdim) { return keepdim ? t : ln_do_unsqueeze_mask(b, t, mask, b->ndim[0]); }
 
+/* Half types go through float32, so that only the result is rounded. */
+static ln_tensor *widened(ln_back *b, ln_tensor *x) { return x->dtype == LN_FLOAT16 || x->dtype == LN_BFLOAT16 ? ln_do_to(b, x, LN_FLOAT32) : x; }
+
 /* -- var, std -- */
 
 static double freedom(const int64_t *shape, int ndim, uint32_t mask, const ln_attrs *a) {
@@ -44,14 +47,14 @@ static int variance(ln_call *c, bool root) {
   LN_TRY(ln_dims_mask(c->name, c->attrs, 0, x->ndim, &mask));
   ln_compose compose;
   ln_back *b = ln_compose_begin(&compose, c->name);
-  ln_tensor *mean = do_reduce(b, LN_OP_mean, 0, x, mask, true);
-  ln_tensor *away = ln_do2(b, LN_OP_sub, x, mean);
+  ln_tensor *wide = widened(b, x);
+  ln_tensor *away = ln_do2(b, LN_OP_sub, wide, do_reduce(b, LN_OP_mean, 0, wide, mask, true));
   ln_tensor *y = do_reduce(b, LN_OP_sum, 0, ln_do1(b, LN_OP_square, away), mask, ln_int(c->attrs, 2));
   y = ln_do_scale(b, y, 1 / freedom(x->shape, x->ndim, mask, c->attrs));
   if (root) y = ln_do1(b, LN_OP_sqrt, y);
   c->keep_in = 1;
   c->keep_out = root;
-  return ln_compose_end(&compose, y, &c->out[0]);
+  return ln_compose_end(&compose, ln_do_to(b, y, x->dtype), &c->out[0]);
 }
 
 static ln_tensor *away_from_mean(ln_back *b, uint32_t mask) {
@@ -90,6 +93,8 @@ int norm_forward(ln_call *c) {
   ln_compose compose;
   ln_back *b = ln_compose_begin(&compose, c->name);
   ln_tensor *y;
+  int dtype = x->dtype;
+  x = widened(b, x);
   if (isinf(p)) {
     y = do_reduce(b, p > 0 ? LN_OP_amax : LN_OP_amin, 0, ln_do1(b, LN_OP_abs, x), mask, keepdim);
   } else if (p == 0) {
@@ -103,7 +108,7 @@ int norm_forward(ln_call *c) {
     if (p != 1) y = ln_do_pow(b, y, 1 / p);
   }
   c->keep_in = c->keep_out = 1;
-  return ln_compose_end(&compose, y, &c->out[0]);
+  return ln_compose_end(&compose, ln_do_to(b, y, dtype), &c->out[0]);
 }
 
 static ln_tensor *zero_where(ln_back *b, ln_tensor *condition, ln_tensor *t) { return t ? ln_do_where(b, condition, NULL, 0, t, 0) : NULL; }
@@ -151,6 +156,8 @@ int logsumexp_forward(ln_call *c) {
   ln_compose compose;
   ln_back *b = ln_compose_begin(&compose, c->name);
   b->ndim = &x->ndim;
+  int dtype = x->dtype;
+  x = widened(b, x);
   if (count_of(x->shape, x->ndim, mask) == 0) {
     y = ln_do1(b, LN_OP_log, do_reduce(b, LN_OP_sum, 0, x, mask, keepdim));
   } else {
@@ -160,7 +167,7 @@ int logsumexp_forward(ln_call *c) {
     if (!keepdim) y = do_reduce(b, LN_OP_sum, 0, y, mask, false); /* of single elements: drops the dims */
   }
   c->keep_in = c->keep_out = 1;
-  return ln_compose_end(&compose, y, &c->out[0]);
+  return ln_compose_end(&compose, ln_do_to(b, y, dtype), &c->out[0]);
 }
 
 void logsumexp_backward(ln_back *b) {

@@ -5,6 +5,7 @@
 
 local base = require("lunette.ffi")
 local ops = require("lunette.ops")
+local T = base.T
 local arguments = require("lunette.arguments")
 local create = require("lunette.create")
 
@@ -193,6 +194,34 @@ function indexing.set(t, key, value)
   local moved, dim, indices = together(view, gathers)
   if not is_tensor(value) then value = create.full({}, kind == "boolean" and (value and 1 or 0) or value, { dtype = t.dtype, device = t.device }) end
   ops.index_put_(moved, value, dim, false, indices)
+end
+
+-- index_put, PyTorch's way of saying t[indices] = values --------------------------------------------------------------------------------------
+
+local parse_put = arguments.signature("index_put", "self:tensor, indices:table, values:tensor, accumulate:bool=false")
+
+local function put(t, indices, values, accumulate)
+  for i, index in ipairs(indices) do
+    if not is_tensor(index) then fail(("index_put: index %d is no tensor but %s"):format(i - 1, arguments.describe(index))) end
+  end
+  local view, gathers = apply_views(t, indices)
+  if #gathers == 0 then fail("index_put: the indices are an array of int64 or bool tensors") end
+  local moved, dim, places = together(view, gathers)
+  ops.index_put_(moved, values, dim, accumulate, places)
+end
+
+--- A copy of t whose elements at `indices`, an array of int64 tensors broadcast together or bool masks, are `values`, or have them added.
+function T.index_put(...)
+  local t, indices, values, accumulate = parse_put(...)
+  local copy = ops.clone(t)
+  put(copy, indices, values, accumulate)
+  return copy
+end
+
+function T.index_put_(...)
+  local t, indices, values, accumulate = parse_put(...)
+  put(t, indices, values, accumulate)
+  return t
 end
 
 base.hooks.index = indexing.get

@@ -123,7 +123,7 @@ lazily("read_file", "lunette.save", "read_file")
 -- Functions that are methods too ---------------------------------------------------------------------------------------------------------
 
 local METHODS = { "max", "min", "split", "chunk", "unbind", "tile", "equal", "allclose", "where", "dot", "mv", "t", "numel", "reshape", "permute", "scatter",
-                  "masked_fill", "is_floating_point" }
+                  "masked_fill", "is_floating_point", "index_put" }
 for _, name in ipairs(METHODS) do lt[name] = T[name] end
 lt.where = ops.where
 lt.concat = ops.cat
