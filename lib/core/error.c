@@ -40,10 +40,12 @@ ln_thread *ln_thread_new(void) {
 const char *ln_error(void) { return ln_me()->error; }
 
 int ln_fail(const char *format, ...) {
+  char text[sizeof ln_me()->error]; /* an argument may be the text that stands there */
   va_list args;
   va_start(args, format);
-  vsnprintf(ln_me()->error, sizeof ln_me()->error, format, args);
+  vsnprintf(text, sizeof text, format, args);
   va_end(args);
+  memcpy(ln_me()->error, text, sizeof text);
   return LN_ERROR;
 }
 

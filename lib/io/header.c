@@ -67,9 +67,34 @@ static int unicode(reader *r, char *out, size_t *n) {
     LN_TRY(hex4(r, &low));
     if (low < 0xdc00 || low > 0xdfff) return fail_at(r, "half of a surrogate pair");
     code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+  } else if (code >= 0xdc00 && code < 0xe000) {
+    return fail_at(r, "half of a surrogate pair");
   }
   if (code == 0) return fail_at(r, "a name cannot hold NUL");
   *n += utf8(code, out + *n);
+  return LN_OK;
+}
+
+/* How many bytes the character at p takes in UTF-8, 0 when it is none: no overlong forms, surrogates or codes above 0x10ffff. */
+static int character(const unsigned char *p, const unsigned char *end) {
+  static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+  int n = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+  if (n < 2 || end - p < n) return n == 1;
+  uint32_t code = *p & (0x7fu >> n);
+  for (int i = 1; i < n; i++) {
+    if ((p[i] & 0xc0) != 0x80) return 0;
+    code = code << 6 | (p[i] & 0x3f);
+  }
+  return code < least[n] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : n;
+}
+
+static int check_utf8(reader *r) {
+  int n;
+  for (; r->p < r->end; r->p += n) {
+    n = character((const unsigned char *)r->p, (const unsigned char *)r->end);
+    if (n == 0) return fail_at(r, "invalid UTF-8");
+  }
+  r->p = r->start;
   return LN_OK;
 }
 
@@ -114,6 +139,7 @@ static int whole(reader *r, int64_t *out) {
   space(r);
   if (r->p < r->end && *r->p == '-') return fail_at(r, "a negative number");
   if (r->p >= r->end || *r->p < '0' || *r->p > '9') return fail_at(r, "expected a whole number");
+  if (*r->p == '0' && r->end - r->p > 1 && r->p[1] >= '0' && r->p[1] <= '9') return fail_at(r, "a number that begins with 0");
   int64_t n = 0;
   for (; r->p < r->end && *r->p >= '0' && *r->p <= '9'; r->p++)
     if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, *r->p - '0', &n)) return fail_at(r, "a number that is too large");
@@ -167,9 +193,13 @@ static int field(reader *r, ln_entry *e, const char *key, unsigned *seen) {
 
 static int check_entry(const reader *r, const ln_entry *e) {
   int64_t bytes = ln_dtype_size(e->dtype), room = (int64_t)r->file->size - r->file->data;
-  for (int i = 0; i < e->ndim; i++)
-    if (__builtin_mul_overflow(bytes, e->shape[i], &bytes))
+  bool empty = false;
+  for (int i = 0; i < e->ndim; i++) { /* a 0 does not hide sizes whose strides would overflow */
+    empty |= e->shape[i] == 0;
+    if (__builtin_mul_overflow(bytes, e->shape[i] ? e->shape[i] : 1, &bytes))
       return ln_fail("%s: tensor '%s' of shape %s is too large", r->path, e->name, ln_shape_text(e->shape, e->ndim));
+  }
+  if (empty) bytes = 0;
   if (e->begin > e->end || e->end > room)
     return ln_fail("%s: tensor '%s' claims bytes %lld to %lld of %lld", r->path, e->name, (long long)e->begin, (long long)e->end, (long long)room);
   if (e->end - e->begin != bytes)
@@ -251,6 +281,7 @@ static int check_all(const reader *r) {
 int ln_header_parse(ln_safetensors *f, const char *path, const char *text, size_t size) {
   reader r = {path, text, text, text + size, f};
   bool had_metadata = false;
+  LN_TRY(check_utf8(&r));
   LN_TRY(expect(&r, '{'));
   if (!take(&r, '}')) {
     do {

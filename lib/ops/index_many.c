@@ -207,7 +207,10 @@ int masked_fill_forward(ln_call *c) {
   ln_tensor *const in[3] = {c->in[1], NULL, c->in[0]};
   ln_attrs attrs = {.integer = (c->attrs->integer & 1) << 12};
   attrs.slot[12] = c->attrs->slot[0];
+  int64_t shape[16];
+  int ndim;
   LN_TRY(check_mask(c));
+  LN_TRY(ln_broadcast(c->name, c->in[0], c->in[1], shape, &ndim));
   c->keep_in = 2;
   ln_compose compose;
   ln_back *b = ln_compose_begin(&compose, c->name);

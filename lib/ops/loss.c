@@ -169,7 +169,10 @@ int cross_entropy_forward(ln_call *c) {
 int mse_loss_forward(ln_call *c) {
   int how = (int)ln_int(c->attrs, 0);
   if (c->target) return ln_fail("%s: there is no in-place form", c->name);
+  int64_t shape[16];
+  int ndim;
   LN_TRY(ln_check_float(c->name, "x", c->in[0]));
+  LN_TRY(ln_broadcast(c->name, c->in[0], c->in[1], shape, &ndim));
   ln_compose compose;
   ln_back *b = ln_composite_begin(&compose, c->name);
   ln_tensor *y = ln_do1(b, LN_OP_square, ln_do2(b, LN_OP_sub, c->in[0], c->in[1]));

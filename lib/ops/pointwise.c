@@ -93,6 +93,17 @@ static int refuse_zero(const ln_call *c, const ln_attrs *attrs) {
   return nonzero ? LN_OK : ln_fail("%s: integer division by zero", c->name);
 }
 
+/* What PyTorch refuses of bool and whole numbers, because the answer would surprise. */
+static int refuse_senseless(const ln_call *c, const ln_attrs *attrs, int dtype) {
+  if (dtype == LN_BOOL && (c->op == LN_OP_sub || c->op == LN_OP_neg))
+    return ln_fail("%s: not defined for bool; use logical_xor, logical_not or :int()", c->name);
+  if (c->op == LN_OP_pow && !ln_is_float(dtype) && !c->in[1] && attrs->slot[SCALAR_SLOT + 1].i < 0)
+    return ln_fail("pow: a whole number to the negative power %lld is no whole number; convert the tensor with :float()",
+                   (long long)attrs->slot[SCALAR_SLOT + 1].i);
+  if ((c->op == LN_OP_floor_divide || c->op == LN_OP_remainder) && !ln_is_float(dtype)) return refuse_zero(c, attrs);
+  return LN_OK;
+}
+
 static void read_attrs(const ln_op_row *row, const ln_attrs *attrs, double *at) {
   for (int i = 0; i < 3; i++) at[i] = ln_has(attrs, i) ? attrs->slot[i].d : row->defaults[i];
 }
@@ -158,7 +169,7 @@ int ln_pointwise_forward(ln_call *c) {
   if (c->n_in != n) return ln_fail("%s: takes %d operands, got %d", c->name, n, c->n_in);
   int dtype = promoted(c, attrs, c->op == LN_OP_where, n); /* where's condition does not count */
   if (row->result == LN_CLASS_FLOAT && !ln_is_float(dtype)) dtype = LN_FLOAT32;
-  if ((c->op == LN_OP_floor_divide || c->op == LN_OP_remainder) && !ln_is_float(dtype)) LN_TRY(refuse_zero(c, attrs));
+  LN_TRY(refuse_senseless(c, attrs, dtype));
   LN_TRY(make_output(c, n, row->result == LN_CLASS_TEST ? LN_BOOL : dtype));
   LN_TRY(compute(c, row, attrs, n, dtype));
   for (int i = 0; c->recording && i < n; i++) {

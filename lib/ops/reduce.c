@@ -208,7 +208,7 @@ static int extreme_place(ln_call *c, int kind, int place_kind) {
   ln_tensor *x = c->in[0];
   int dim;
   LN_TRY(ln_wrap_dim(c->name, ln_int(c->attrs, 0), x->ndim, &dim));
-  if (x->ndim > 0 && x->shape[dim] == 0) return ln_fail("%s: dim %d has no elements (shape %s)", c->name, dim, ln_shape_text(x->shape, x->ndim));
+  if (x->ndim > 0 && x->shape[dim] == 0) return ln_fail("%.3s: dim %d has no elements (shape %s)", c->name, dim, ln_shape_text(x->shape, x->ndim));
   uint32_t mask = x->ndim ? 1u << dim : 0;
   bool keepdim = ln_int(c->attrs, 1);
   LN_TRY(fold_into(c, 0, x, kind, mask, keepdim, x->dtype));
