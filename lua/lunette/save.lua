@@ -65,15 +65,24 @@ local function save_safetensors(object, path)
   check(C.ln_safetensors_save(path, name_array, tensor_array, n, metadata, 1))
 end
 
-local function place(result, name, t)
+--- The key that stands in a name as `part`: a number only when save would have written it so.
+local function key_of(part)
+  local n = part:find("^%-?%d") and tonumber(part)
+  return n and tostring(n) == part and n or part
+end
+
+local function place(path, result, name, t)
   local at = result
   for part in name:gmatch("([^/]*)/") do
-    local key = tonumber(part) or part
-    at[key] = at[key] or {}
+    local key = key_of(part)
+    if at[key] == nil then at[key] = {} end
     at = at[key]
+    if is_tensor(at) then fail(("%s: the name '%s' lies within that of another tensor"):format(path, name)) end
   end
   local last = name:match("[^/]*$")
-  at[name:find("/") and tonumber(last) or last] = t
+  local key = name:find("/") and key_of(last) or last
+  if at[key] ~= nil then fail(("%s: other names lie within '%s'"):format(path, name)) end
+  at[key] = t
 end
 
 local function load_safetensors(path)
@@ -83,7 +92,7 @@ local function load_safetensors(path)
   local ok, message = pcall(function()
     for i = 0, C.ln_safetensors_count(file) - 1 do
       check(C.ln_safetensors_tensor(file, i, out))
-      place(result, ffi.string(C.ln_safetensors_name(file, i)), wrap(out[0]))
+      place(path, result, ffi.string(C.ln_safetensors_name(file, i)), wrap(out[0]))
     end
   end)
   C.ln_safetensors_close(file)
@@ -109,36 +118,50 @@ local function save_npy(t, path)
   local dense = t:detach():cpu():contiguous()
   local file, message = io.open(path, "wb")
   if not file then fail("save: " .. message) end
-  file:write("\147NUMPY\1\0", string.char(#header % 256, math.floor(#header / 256)), header)
-  file:write(ffi.string(pointer(dense).data, dense:numel() * dense:element_size()))
-  file:close()
+  local data = ffi.string(pointer(dense).data, dense:numel() * dense:element_size())
+  local written, why = file:write("\147NUMPY\1\0", string.char(#header % 256, math.floor(#header / 256)), header, data)
+  local closed, why_not = file:close()
+  if not written or not closed then fail(("save: %s: writing failed: %s"):format(path, why or why_not)) end
+end
+
+--- dtype, shape, whether the last dimension is the outer one, and the place of the data; an error unless all of it is as NumPy writes it.
+local function npy_header(path, text)
+  local major = text:byte(7)
+  if #text < 12 or major < 1 or major > 3 then fail(path .. ": this .npy file is cut off or of an unknown version") end
+  local length, start = text:byte(9) + 256 * text:byte(10), 11
+  if major > 1 then length, start = length + 65536 * text:byte(11) + 16777216 * text:byte(12), 13 end
+  if length > #text - start + 1 then fail(("%s: the .npy header claims %d bytes, the file has %d"):format(path, length, #text - start + 1)) end
+  local header = text:sub(start, start + length - 1)
+  local descr, order, dims = header:match("'descr':%s*'([^']*)'"), header:match("'fortran_order':%s*(%a+)"), header:match("'shape':%s*%(([^)]*)%)")
+  if not descr or (order ~= "True" and order ~= "False") or not dims then fail(path .. ": this .npy header cannot be read") end
+  local dtype = FROM_NPY[descr] or FROM_NPY[(descr:gsub("^=", "<"))]
+  if not dtype then fail(("%s: the dtype %s is not supported"):format(path, descr)) end
+  local shape = {}
+  for part in dims:gmatch("[^,]+") do
+    local n = tonumber(part:match("^%s*(%d+)%s*$"))
+    if not n and part:find("%S") or n and n >= 2 ^ 53 then fail(("%s: the .npy shape (%s) is no list of sizes"):format(path, dims)) end
+    shape[#shape + 1] = n
+  end
+  return dtype, shape, order == "True", start + length
 end
 
 local function load_npy(path, text)
-  local major = text:byte(7)
-  local length, start = text:byte(9) + 256 * text:byte(10), 11
-  if major > 1 then length, start = length + 65536 * text:byte(11) + 16777216 * text:byte(12), 13 end
-  local header = text:sub(start, start + length - 1)
-  local descr, order, dims = header:match("'descr':%s*'([^']*)'"), header:match("'fortran_order':%s*(%a+)"), header:match("'shape':%s*%(([^)]*)%)")
-  local dtype = FROM_NPY[descr or ""] or FROM_NPY[(descr or ""):gsub("^=", "<")]
-  if not descr or not order or not dims then fail(path .. ": this .npy header cannot be read") end
-  if not dtype then fail(("%s: the dtype %s is not supported"):format(path, descr)) end
-  local shape = {}
-  for n in dims:gmatch("%d+") do shape[#shape + 1] = tonumber(n) end
-  if order == "True" then
+  local dtype, shape, turned, start = npy_header(path, text)
+  local expected = C.ln_dtype_size(base.dtype_id[dtype])
+  for _, n in ipairs(shape) do expected = expected * n end
+  local bytes = #text - start + 1
+  if expected ~= bytes then fail(("%s: %.0f bytes of data are expected, the file has %d"):format(path, expected, bytes)) end
+  if turned then
     local reversed = {}
     for i = 1, #shape do reversed[i] = shape[#shape + 1 - i] end
     shape = reversed
   end
-  local bytes = C.ln_dtype_size(base.dtype_id[dtype])
-  for _, n in ipairs(shape) do bytes = bytes * n end
-  if #text - (start + length - 1) ~= bytes then fail(("%s: %d bytes of data are expected, the file has %d"):format(path, bytes, #text - (start + length - 1))) end
-  local t = create.empty(shape, { dtype = dtype })
-  ffi.copy(pointer(t).data, ffi.cast("const char *", text) + start + length - 1, bytes)
-  if order == "True" then
+  local t = create.empty(shape, { dtype = dtype, device = "cpu" })
+  ffi.copy(pointer(t).data, ffi.cast("const char *", text) + start - 1, bytes)
+  if turned and #shape > 0 then
     local axes = {}
     for i = 1, #shape do axes[i] = #shape - i end
-    t = #shape > 0 and t:permute(axes) or t
+    t = t:permute(axes)
   end
   return t
 end
