@@ -167,25 +167,6 @@ describe("lt.scope", function()
   end)
 end)
 
-describe("a loop over tensors", function()
-  it("is compiled", function()
-    local vmdef = require("jit.vmdef")
-    local a, b, aborted, traces = lt.ones(8), lt.ones(8), {}, 0
-    local function watch(what, _, _, _, code, reason)
-      if what == "stop" then traces = traces + 1 end
-      if what == "abort" then aborted[#aborted + 1] = vmdef.traceerr[code] and vmdef.traceerr[code]:format(tostring(reason)) or "?" end
-    end
-    lt.scope(function()
-      jit.flush()
-      jit.attach(watch, "trace")
-      for _ = 1, 2000 do local _ = a + b end
-      jit.attach(watch)
-    end)
-    assert.is_true(traces > 0)
-    for _, reason in ipairs(aborted) do assert.is_nil(reason:find("NYI: FastFunc", 1, true)) end
-  end)
-end)
-
 describe("a forked child", function()
   it("computes", function()
     local ffi = require("ffi")

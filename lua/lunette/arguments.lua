@@ -412,9 +412,13 @@ local function generate(spec)
   }, "\n")
 end
 
+--- The texts of all signatures read so far, by name: what `help` knows of modules and functions.
+arguments.signatures = {}
+
 --- A function that takes `...` and returns the values of the parameters in the order of `text` (see the head of this file).
 function arguments.signature(name, text)
   local spec = read_signature(name, text)
+  arguments.signatures[name] = text
   if spec.variadic then
     return function(...) return slow(spec, select("#", ...), ...) end
   end

@@ -17,23 +17,37 @@ local function find(subject)
   end
 end
 
---- Prints what is known about an operator, by name or as the function itself; alone it lists all names.
+--- A class of modules or optimizers, a module, or a name: what its constructor takes.
+local function signature(subject)
+  local name = subject
+  if type(subject) == "table" or type(subject) == "userdata" then name = subject.__name or subject.class and subject.class.__name end
+  local text = type(name) == "string" and arguments.signatures[name]
+  return text and ("%s(%s)"):format(name, text)
+end
+
+local function names()
+  local list = {}
+  for _, info in ipairs(ops.list) do list[#list + 1] = info.name end
+  for name in pairs(arguments.signatures) do
+    if not ops.info[name] then list[#list + 1] = name end
+  end
+  table.sort(list)
+  return list
+end
+
+--- Prints what is known about an operator, a class or a function, by name or as the thing itself; alone it lists all names.
 function help.help(subject)
+  local info, text = find(subject), signature(subject)
   if subject == nil then
-    local names = {}
-    for _, info in ipairs(ops.list) do names[#names + 1] = info.name end
-    print(table.concat(names, " "))
+    print(table.concat(names(), " "))
     print("help \"name\" tells more about one of them")
-    return
-  end
-  local info = find(subject)
-  if info then
+  elseif info then
     print(help.text(info))
-    return
+  elseif text then
+    print(text)
+  else
+    print(("nothing is known about %s%s"):format(tostring(subject), arguments.hint(subject, names())))
   end
-  local names = {}
-  for name in pairs(ops.info) do names[#names + 1] = name end
-  print(("nothing is known about %s%s"):format(tostring(subject), arguments.hint(subject, names)))
 end
 
 return help
