@@ -79,29 +79,6 @@ describe("tensors", function()
   end)
 end)
 
-describe("printing", function()
-  -- what PyTorch 2 prints for the same values
-  local cases = {
-    { "tensor([1., 2., 3.])", function() return lt.tensor { 1, 2, 3 } end },
-    { "tensor([0.5000, 1.0000])", function() return lt.tensor { 0.5, 1 } end },
-    { "tensor(3.5000)", function() return lt.tensor(3.5) end },
-    { "tensor([1, 2])", function() return lt.LongTensor { 1, 2 } end },
-    { "tensor([ True, False])", function() return lt.tensor { true, false } end },
-    { "tensor([], size=(0, 3))", function() return lt.zeros(0, 3) end },
-    { "tensor([1.0000e-05, 1.0000e+00])", function() return lt.tensor { 1e-5, 1 } end },
-    { "tensor([nan, inf, -inf])", function() return lt.tensor { 0 / 0, math.huge, -math.huge } end },
-    { "tensor([[1., 2.],\n        [3., 4.]], dtype=torch.float64)", function() return lt.tensor({ { 1, 2 }, { 3, 4 } }, { dtype = "float64" }) end },
-    { "tensor([1.], requires_grad=True)", function() return lt.tensor({ 1 }, { requires_grad = true }) end },
-    { "tensor([0.0000e+00, 1.0000e+00, 2.0000e+00,  ..., 1.9970e+03, 1.9980e+03,\n        1.9990e+03])", function() return lt.arange(2000) end },
-  }
-  local device = lt.get_default_device()
-  setup(function() lt.set_default_device("cpu") end)
-  teardown(function() lt.set_default_device(device) end)
-  for i, case in ipairs(cases) do
-    it("is PyTorch's, case " .. i, function() assert.are.equal(case[1], tostring(case[2]())) end)
-  end
-end)
-
 describe("random numbers", function()
   it("are the same for a seed on any number of threads", function()
     local threads = lt.get_num_threads()

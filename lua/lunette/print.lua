@@ -29,43 +29,38 @@ local function round_half_even(v)
   return f
 end
 
+local function counts(v) return v ~= 0 and v == v and abs(v) ~= huge end
+
 --- How the printed floats are written: all whole, fixed or scientific; decided by the non-zero finite ones.
 local function float_style(values, n)
   local low, high, all_whole = huge, 0, true
-  local any = false
   for i = 0, n - 1 do
     local v = values[i]
-    if v == v and abs(v) ~= huge then
-      if round_half_even(v) ~= v then all_whole = false end
-      if v ~= 0 then
-        any = true
-        low, high = math.min(low, abs(v)), math.max(high, abs(v))
-      end
+    if counts(v) then
+      all_whole = all_whole and round_half_even(v) == v
+      low, high = math.min(low, abs(v)), math.max(high, abs(v))
     end
   end
-  if not any then return print_options.sci_mode and scientific or whole, 1 end
-  if all_whole then
-    local sci = high / low > 1000 or high > 1e8
-    if print_options.sci_mode ~= nil then sci = print_options.sci_mode end
-    if sci and not (print_options.sci_mode == nil and not (high / low > 1000 or high > 1e8)) then return scientific end
-    return whole
-  end
-  local sci = high / low > 1000 or high > 1e8 or low < 1e-4
-  if print_options.sci_mode ~= nil then sci = print_options.sci_mode end
-  return sci and scientific or fixed
+  if high == 0 then return whole end
+  local sci = print_options.sci_mode
+  if sci == nil then sci = high / low > 1000 or high > 1e8 or not all_whole and low < 1e-4 end
+  return sci and scientific or all_whole and whole or fixed
 end
 
+--- A function that writes an element, padded to the width of the widest; of floats the non-zero finite ones are measured.
 local function formatter(p, values, n)
-  local style, narrow
+  local style, measured
   if is_float(p) then
-    style, narrow = float_style(values, n)
+    style, measured = float_style(values, n), counts
   elseif p.dtype == 9 then
     style = function(v) return v ~= 0 and "True" or "False" end
   else
     style = function(v) return (tostring(v):gsub("LL$", "")) end
   end
   local width = 1
-  for i = 0, narrow and -1 or n - 1 do width = math.max(width, #style(values[i])) end
+  for i = 0, n - 1 do
+    if not measured or measured(values[i]) then width = math.max(width, #style(values[i])) end
+  end
   return function(v)
     local text = style(v)
     return (" "):rep(width - #text) .. text
