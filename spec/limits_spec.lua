@@ -1,0 +1,66 @@
+--- Derivatives of order 1, 2 and 3 at zeros, kinks, far out, at the infinities and NaN: every elementwise row of one operand, against PyTorch.
+
+local lt = require("lunette")
+local ops = require("lunette.ops")
+
+local here = debug.getinfo(1, "S").source:match("^@(.*)limits_spec%.lua$")
+local limits = dofile(here .. "fixtures/limits.lua")
+
+local ORDERS = 3
+local OPTIONS = { dtype = "float64" }
+
+--- What else is right. PyTorch multiplies a normal density of 0 by infinity and gives NaN; the limits are finite.
+local accepted = {
+  gelu = { [1] = { [math.huge] = 1, [-math.huge] = 0 }, [2] = { [math.huge] = 0, [-math.huge] = 0 } },
+}
+
+--- Rows whose defaults do nothing are also checked with attributes: name in limits.lua -> the call.
+local calls = {
+  clamp = function(x) return ops.clamp(x, -1, 1) end,
+  clamp_min = function(x) return ops.clamp(x, 0) end,
+  clamp_max = function(x) return ops.clamp(x, nil, 0) end,
+}
+for _, info in ipairs(ops.list) do
+  if info.kind == 0 and info.forward and info.derivative[0] and not calls[info.name] then calls[info.name] = ops[info.name] end
+end
+
+local function same(got, want) return got == want or got ~= got and want ~= want or math.abs(got - want) <= 1e-12 * math.abs(want) end
+
+local function accepts(name, order, point, got)
+  local list = accepted[name] and accepted[name][order]
+  return list ~= nil and list[point] == got
+end
+
+--- The next derivative; 0 where nothing depends on x any more.
+local function differentiate(y, x)
+  local dx = y.requires_grad and lt.autograd.grad(y:sum(), x, { create_graph = true, allow_unused = true })[1]
+  return dx or lt.zeros(x.shape, OPTIONS)
+end
+
+describe("the value and three derivatives at their limits", function()
+  for name, fn in pairs(calls) do
+    it("of " .. name, function()
+      local want = assert(limits[name], "spec/fixtures/limits.py has no " .. name)
+      local x = lt.tensor(limits.points, OPTIONS):requires_grad_()
+      local y = fn(x)
+      for order = 0, ORDERS do
+        for i, got in ipairs(y:detach():tolist()) do
+          local point, expected = limits.points[i], want[order + 1][i]
+          if not same(got, expected) and not accepts(name, order, point, got) then
+            assert.is_true(false, ("order %d at %g: %g, PyTorch %g"):format(order, point, got, expected))
+          end
+        end
+        if order < ORDERS then y = differentiate(y, x) end
+      end
+    end)
+  end
+
+  it("of a quotient do not overflow on the way", function()
+    local a, b = lt.tensor({ 1e25 }, { requires_grad = true }), lt.tensor({ 1e25 }, { requires_grad = true });
+    (a / b):backward()
+    assert.is_true(math.abs(b.grad:item() / -1e-25 - 1) < 1e-6)
+    b.grad = nil
+    lt.addcdiv(lt.zeros(1), a, b, 1):backward()
+    assert.is_true(math.abs(b.grad:item() / -1e-25 - 1) < 1e-6)
+  end)
+end)
