@@ -2,6 +2,8 @@
 --
 --     lunette bench/cases.lua          the cases
 --     lunette bench/cases.lua start    from require to the first tensor
+--
+-- DEVICE=cuda takes the figures there.
 
 local ffi = require("ffi")
 ffi.cdef [[ struct bench_time { long seconds, nanoseconds; }; int clock_gettime(int, struct bench_time *); ]]
@@ -28,6 +30,12 @@ end
 
 local lt = require("lunette")
 local nn, F, optim = lt.nn, lt.nn.functional, lt.optim
+local device = os.getenv("DEVICE")
+if device then lt.set_default_device(device) end
+
+local function finish()
+  if device then lt.cuda.synchronize() end
+end
 
 --- Times run(n), which does a thing n times; n grows until a sample is long enough for the clock.
 local function measure(name, run)
@@ -36,12 +44,14 @@ local function measure(name, run)
     if elapsed > 0 then n = math.ceil(n * math.min(10, 1.2 * SAMPLE_SECONDS / elapsed)) end
     local before = now()
     run(n)
+    finish()
     elapsed = now() - before
   end
   local times = {}
   for i = 1, SAMPLES do
     local before = now()
     run(n)
+    finish()
     times[i] = (now() - before) / n
   end
   report(name, times)

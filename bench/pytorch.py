@@ -1,5 +1,6 @@
 """PyTorch's side of the benchmark: the cases of bench/cases.lua, printed the same way."""
 import math
+import os
 import sys
 import time
 
@@ -22,6 +23,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+DEVICE = os.environ.get("DEVICE")
+if DEVICE:
+    torch.set_default_device(DEVICE)
+
+
+def finish():
+    if DEVICE:
+        torch.cuda.synchronize()
+
 
 def measure(name, run):
     """Times run(n), which does a thing n times; n grows until a sample is long enough for the clock."""
@@ -31,11 +41,13 @@ def measure(name, run):
             n = math.ceil(n * min(10, 1.2 * SAMPLE_SECONDS / elapsed))
         before = time.perf_counter()
         run(n)
+        finish()
         elapsed = time.perf_counter() - before
     times = []
     for _ in range(SAMPLES):
         before = time.perf_counter()
         run(n)
+        finish()
         times.append((time.perf_counter() - before) / n)
     report(name, times)
 

@@ -58,6 +58,19 @@ for _, info in ipairs(ops.list) do
         end
       end)
 
+      it("gives an element the same result on any number of threads, first or last in a tensor", function()
+        local list = operands(info, { 40000 }, "float32")
+        local threads = lt.get_num_threads()
+        lt.set_num_threads(1)
+        local alone = apply(info, list)
+        lt.set_num_threads(2)
+        local shared = apply(info, list)
+        lt.set_num_threads(threads)
+        assert.is_true(lt.equal(alone, shared))
+        for i, t in ipairs(list) do list[i] = t["-5:"]:clone() end
+        assert.is_true(lt.equal(alone["-5:"], apply(info, list)))
+      end)
+
       it("takes empty and 0-dim tensors", function()
         assert.are.equal(0, apply(info, operands(info, { 0, 3 })):numel())
         assert.are.equal(0, apply(info, operands(info, {})):dim())

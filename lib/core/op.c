@@ -142,6 +142,30 @@ static void drop(ln_call *c) {
     if (c->out[i]) ln_tensor_release(c->out[i]);
 }
 
+/* An elementwise operator takes a 0-dim tensor of the host beside tensors of a device, as if it were a number: it is brought there first, with its
+ * history. The error that stands is for every other mixture. */
+static int run_across(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, bool inplace, ln_tensor **outputs) {
+  ln_tensor *there[3], *moved[3] = {NULL};
+  int device = LN_CPU, status = LN_OK;
+  for (int i = 0; i < n; i++)
+    if (inputs[i] && inputs[i]->device != LN_CPU) device = inputs[i]->device;
+  for (int i = 0; i < n; i++) {
+    there[i] = inputs[i];
+    if (inputs[i] && inputs[i]->device != device && (inputs[i]->ndim > 0 || inputs[i]->device != LN_CPU || (inplace && i == 0))) return LN_ERROR;
+  }
+  for (int i = 0; i < n && status == LN_OK; i++) {
+    if (!inputs[i] || inputs[i]->device == device) continue;
+    ln_attrs to = {0};
+    ln_attrs_int(&to, 1, device);
+    status = ln_run(LN_OP_to, &inputs[i], 1, &to, false, &moved[i]);
+    there[i] = moved[i];
+  }
+  if (status == LN_OK) status = ln_run(op, there, n, attrs, inplace, outputs);
+  for (int i = 0; i < n; i++)
+    if (moved[i]) ln_tensor_release(moved[i]);
+  return status;
+}
+
 int ln_run(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, bool inplace, ln_tensor **outputs) {
   static const ln_attrs none;
   const ln_op_row *row = ln_row(op);
@@ -149,7 +173,8 @@ int ln_run(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, bool 
   ln_call c = {.op = op, .name = row->info.name, .n_in = n, .in = inputs, .attrs = attrs, .target = inplace ? inputs[0] : NULL};
   c.recording = (ln_me()->mode & LN_MODE_GRAD) && row->info.grad && any_wants_grad(inputs, n);
   if (inplace) LN_TRY(ln_check_inplace(&c));
-  if (op != LN_OP_to && op != LN_OP_copy) LN_TRY(ln_check_device(c.name, inputs, n));
+  if (op != LN_OP_to && op != LN_OP_copy && ln_check_device(c.name, inputs, n) != LN_OK)
+    return row->info.kind == LN_STRUCTURED || n > 3 ? LN_ERROR : run_across(op, inputs, n, attrs, inplace, outputs);
   int status = row->forward(&c);
   if (status == LN_OK && inplace) c.target->storage->version++;
   if (status == LN_OK && (c.recording || c.alias) && row->info.grad != COMPOSITE) status = ln_record(&c);
