@@ -338,9 +338,21 @@ describe("a .safetensors file loads with", function()
 
   it("names that look like numbers and are none", function()
     local loaded = load(file_of(entry("U8", "1", 0, 1, "a/1") .. "," .. entry("U8", "1", 1, 2, "a/01") .. "," .. entry("U8", "1", 2, 3, "a/nan"), "xyz"))
-    assert.are.same({ 120 }, loaded.a[1]:tolist())
+    assert.are.same({ 120 }, loaded.a["1"]:tolist())
     assert.are.same({ 121 }, loaded.a["01"]:tolist())
     assert.are.same({ 122 }, loaded.a.nan:tolist())
+  end)
+
+  it("arrays and tables of numbers that lt.save wrote", function()
+    local tree = { list = { lt.ones(1), { lt.ones(2), lt.ones(3) } }, net = { ["0"] = lt.ones(4) } }
+    lt.save(tree, path)
+    local loaded = lt.load(path)
+    assert.are.equal(2, loaded.list[2][1]:numel())
+    assert.are.equal(3, loaded.list[2][2]:numel())
+    assert.are.equal(4, loaded.net["0"]:numel())
+    lt.save({ lt.ones(1), lt.ones(5) }, path)
+    assert.are.equal(5, lt.load(path)[2]:numel())
+    assert.has_error(function() lt.save({ lt.ones(1), a = lt.ones(1) }, path) end)
   end)
 
   it("empty tensors and without any", function()

@@ -1,7 +1,7 @@
 --- lt.save and lt.load: tensors and nested tables of tensors as .safetensors, single tensors as .npy; lt.read_file for whole (gzipped) files.
 --
--- Names of nested tables are joined with "/" ("model/0.weight"); Lua arrays count from 1 and come back as tables with those numbers. A file is
--- known by its name when it is saved and by its content when it is loaded.
+-- Names of nested tables are joined with "/" ("model/0.weight"). Keys that are numbers, those of Lua arrays, come back as numbers: the file's
+-- metadata name the tables that have them. A file is known by its name when it is saved and by its content when it is loaded.
 
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
@@ -12,6 +12,7 @@ local type, tonumber, ipairs, pairs, concat, sort = type, tonumber, ipairs, pair
 
 local save = {}
 local SINGLE = "tensor" -- the name of a tensor that is saved alone
+local NUMBERED = "lunette.numbered" -- the metadata entry with the prefixes of tables whose keys are numbers, a line each
 
 --- The text of a whole file, unpacked when it is gzip.
 function save.read_file(path)
@@ -34,26 +35,30 @@ local function keys_of(object)
   return keys
 end
 
-local function flatten(object, prefix, names, tensors)
+local function flatten(object, prefix, names, tensors, numbered)
+  local kind
   for _, key in ipairs(keys_of(object)) do
     if type(key) ~= "string" and type(key) ~= "number" then fail("save: the key " .. arguments.describe(key) .. " is neither a name nor a number") end
+    if kind and kind ~= type(key) then fail(("save: the table '%s' has names and numbers as keys; only one kind can be told apart in the file"):format(prefix)) end
+    kind = type(key)
     local name, value = prefix .. tostring(key), object[key]
     if is_tensor(value) then
       names[#names + 1], tensors[#tensors + 1] = name, value
     elseif type(value) == "table" then
-      flatten(value, name .. "/", names, tensors)
+      flatten(value, name .. "/", names, tensors, numbered)
     else
       fail(("save: %s is no tensor but %s; safetensors holds tensors only"):format(name, arguments.describe(value)))
     end
   end
+  if kind == "number" then numbered[#numbered + 1] = prefix end
 end
 
 local function save_safetensors(object, path)
-  local names, tensors = {}, {}
+  local names, tensors, numbered = {}, {}, {}
   if is_tensor(object) then
     names, tensors = { SINGLE }, { object }
   else
-    flatten(object, "", names, tensors)
+    flatten(object, "", names, tensors, numbered)
   end
   local n = #names
   local name_array, tensor_array = ffi.new("const char *[?]", n + 1), ffi.new("ln_tensor *[?]", n + 1)
@@ -61,26 +66,33 @@ local function save_safetensors(object, path)
     name_array[i - 1] = names[i]
     tensor_array[i - 1] = pointer(tensors[i])
   end
-  local metadata = ffi.new("const char *[2]", "format", "pt")
-  check(C.ln_safetensors_save(path, name_array, tensor_array, n, metadata, 1))
+  local prefixes = concat(numbered, "\n")
+  local metadata = ffi.new("const char *[4]", "format", "pt", NUMBERED, prefixes)
+  check(C.ln_safetensors_save(path, name_array, tensor_array, n, metadata, #numbered > 0 and 2 or 1))
 end
 
---- The key that stands in a name as `part`: a number only when save would have written it so.
-local function key_of(part)
-  local n = part:find("^%-?%d") and tonumber(part)
-  return n and tostring(n) == part and n or part
+--- The prefixes of the tables whose keys are numbers, as a set.
+local function numbered_of(file)
+  local set = {}
+  for i = 0, C.ln_safetensors_metadata_count(file) - 1 do
+    if ffi.string(C.ln_safetensors_metadata(file, i, false)) == NUMBERED then
+      for prefix in (ffi.string(C.ln_safetensors_metadata(file, i, true)) .. "\n"):gmatch("(.-)\n") do set[prefix] = true end
+    end
+  end
+  return set
 end
 
-local function place(path, result, name, t)
-  local at = result
+local function place(path, result, name, t, numbered)
+  local at, prefix = result, ""
+  local function key_of(part) return numbered[prefix] and tonumber(part) or part end
   for part in name:gmatch("([^/]*)/") do
     local key = key_of(part)
     if at[key] == nil then at[key] = {} end
     at = at[key]
     if is_tensor(at) then fail(("%s: the name '%s' lies within that of another tensor"):format(path, name)) end
+    prefix = prefix .. part .. "/"
   end
-  local last = name:match("[^/]*$")
-  local key = name:find("/") and key_of(last) or last
+  local key = key_of(name:match("[^/]*$"))
   if at[key] ~= nil then fail(("%s: other names lie within '%s'"):format(path, name)) end
   at[key] = t
 end
@@ -90,9 +102,10 @@ local function load_safetensors(path)
   check(C.ln_safetensors_open(path, slot))
   local file, result = slot[0], {}
   local ok, message = pcall(function()
+    local numbered = numbered_of(file)
     for i = 0, C.ln_safetensors_count(file) - 1 do
       check(C.ln_safetensors_tensor(file, i, out))
-      place(path, result, ffi.string(C.ln_safetensors_name(file, i)), wrap(out[0]))
+      place(path, result, ffi.string(C.ln_safetensors_name(file, i)), wrap(out[0]), numbered)
     end
   end)
   C.ln_safetensors_close(file)
