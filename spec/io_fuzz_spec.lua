@@ -344,15 +344,16 @@ describe("a .safetensors file loads with", function()
   end)
 
   it("arrays and tables of numbers that lt.save wrote", function()
+    local named = path .. ".safetensors"
     local tree = { list = { lt.ones(1), { lt.ones(2), lt.ones(3) } }, net = { ["0"] = lt.ones(4) } }
-    lt.save(tree, path)
-    local loaded = lt.load(path)
+    lt.save(tree, named)
+    local loaded = lt.load(named)
     assert.are.equal(2, loaded.list[2][1]:numel())
     assert.are.equal(3, loaded.list[2][2]:numel())
     assert.are.equal(4, loaded.net["0"]:numel())
-    lt.save({ lt.ones(1), lt.ones(5) }, path)
-    assert.are.equal(5, lt.load(path)[2]:numel())
-    assert.has_error(function() lt.save({ lt.ones(1), a = lt.ones(1) }, path) end)
+    lt.save({ lt.ones(1), lt.ones(5) }, named)
+    assert.are.equal(5, lt.load(named)[2]:numel())
+    os.remove(named)
   end)
 
   it("empty tensors and without any", function()

@@ -1,7 +1,7 @@
 --- lt.save and lt.load: tensors and nested tables of tensors as .safetensors, single tensors as .npy; lt.read_file for whole (gzipped) files.
 --
 -- Names of nested tables are joined with "/" ("model/0.weight"). Keys that are numbers, those of Lua arrays, come back as numbers: the file's
--- metadata name the tables that have them. A file is known by its name when it is saved and by its content when it is loaded.
+-- metadata list them. A file is known by its name when it is saved and by its content when it is loaded.
 
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
@@ -12,7 +12,7 @@ local type, tonumber, ipairs, pairs, concat, sort = type, tonumber, ipairs, pair
 
 local save = {}
 local SINGLE = "tensor" -- the name of a tensor that is saved alone
-local NUMBERED = "lunette.numbered" -- the metadata entry with the prefixes of tables whose keys are numbers, a line each
+local NUMBERED = "lunette.numbered" -- the metadata entry with the names whose last part is a number, a line each
 
 --- The text of a whole file, unpacked when it is gzip.
 function save.read_file(path)
@@ -36,12 +36,10 @@ local function keys_of(object)
 end
 
 local function flatten(object, prefix, names, tensors, numbered)
-  local kind
   for _, key in ipairs(keys_of(object)) do
     if type(key) ~= "string" and type(key) ~= "number" then fail("save: the key " .. arguments.describe(key) .. " is neither a name nor a number") end
-    if kind and kind ~= type(key) then fail(("save: the table '%s' has names and numbers as keys; only one kind can be told apart in the file"):format(prefix)) end
-    kind = type(key)
     local name, value = prefix .. tostring(key), object[key]
+    if type(key) == "number" then numbered[#numbered + 1] = name end
     if is_tensor(value) then
       names[#names + 1], tensors[#tensors + 1] = name, value
     elseif type(value) == "table" then
@@ -50,7 +48,6 @@ local function flatten(object, prefix, names, tensors, numbered)
       fail(("save: %s is no tensor but %s; safetensors holds tensors only"):format(name, arguments.describe(value)))
     end
   end
-  if kind == "number" then numbered[#numbered + 1] = prefix end
 end
 
 local function save_safetensors(object, path)
@@ -66,17 +63,17 @@ local function save_safetensors(object, path)
     name_array[i - 1] = names[i]
     tensor_array[i - 1] = pointer(tensors[i])
   end
-  local prefixes = concat(numbered, "\n")
-  local metadata = ffi.new("const char *[4]", "format", "pt", NUMBERED, prefixes)
+  local numbers = concat(numbered, "\n")
+  local metadata = ffi.new("const char *[4]", "format", "pt", NUMBERED, numbers)
   check(C.ln_safetensors_save(path, name_array, tensor_array, n, metadata, #numbered > 0 and 2 or 1))
 end
 
---- The prefixes of the tables whose keys are numbers, as a set.
+--- The names whose last part is a number, as a set.
 local function numbered_of(file)
   local set = {}
   for i = 0, C.ln_safetensors_metadata_count(file) - 1 do
     if ffi.string(C.ln_safetensors_metadata(file, i, false)) == NUMBERED then
-      for prefix in (ffi.string(C.ln_safetensors_metadata(file, i, true)) .. "\n"):gmatch("(.-)\n") do set[prefix] = true end
+      for name in ffi.string(C.ln_safetensors_metadata(file, i, true)):gmatch("[^\n]+") do set[name] = true end
     end
   end
   return set
@@ -84,7 +81,7 @@ end
 
 local function place(path, result, name, t, numbered)
   local at, prefix = result, ""
-  local function key_of(part) return numbered[prefix] and tonumber(part) or part end
+  local function key_of(part) return numbered[prefix .. part] and tonumber(part) or part end
   for part in name:gmatch("([^/]*)/") do
     local key = key_of(part)
     if at[key] == nil then at[key] = {} end
