@@ -2,53 +2,35 @@
  *
  * It serves float64, the half types (converted) and what oneDNN declines. Patches are rows of [taps, channels of the group]; the weights are
  * put into the same order. Rows are taken in chunks whose size depends on the geometry alone. */
+#include "../spatial.h"
 #include "dense.h"
 
 #define CHUNK_ELEMENTS (1 << 18) /* of unfolded patches at a time */
 
 enum { FORWARD, DX, DW };
 
-/* The geometry with three spatial dims, the missing ones in front and of size 1. */
 typedef struct plan {
   const ln_conv *c;
-  int64_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
-  int64_t xs[5], ws[5], ys[5]; /* n, c, then the dims */
+  ln_spatial s;
+  int64_t ws[5];               /* of w: o, c of the group, then the dims */
   int64_t cg, og, taps, width; /* channels of a group, in and out; width = taps * cg */
   int64_t lines, chunk;        /* rows of out[2] patches: all, and at a time */
   ln_t *w, *patches, *block;   /* [groups, og, width], [chunk, out[2], width], [chunk, out[2], og] */
 } plan;
 
-static void plan_dims(plan *p) {
-  const ln_conv *c = p->c;
-  int lead = 3 - c->spatial;
-  for (int k = 0; k < 2; k++) p->xs[k] = c->x_stride[k], p->ws[k] = c->w_stride[k], p->ys[k] = c->y_stride[k];
-  for (int d = 0; d < 3; d++) {
-    bool real = d >= lead;
-    int from = real ? d - lead : 0;
-    p->in[d] = real ? c->in[from] : 1;
-    p->out[d] = real ? c->out[from] : 1;
-    p->kernel[d] = real ? c->kernel[from] : 1;
-    p->stride[d] = real ? c->stride[from] : 1;
-    p->padding[d] = real ? c->padding[from] : 0;
-    p->dilation[d] = real ? c->dilation[from] : 1;
-    p->xs[2 + d] = real ? c->x_stride[2 + from] : 0;
-    p->ws[2 + d] = real ? c->w_stride[2 + from] : 0;
-    p->ys[2 + d] = real ? c->y_stride[2 + from] : 0;
-  }
-}
-
 static bool plan_begin(plan *p, const ln_conv *c) {
   p->c = c;
-  plan_dims(p);
+  LN_SPATIAL_OF(&p->s, c);
+  ln_spatial_strides(c->spatial, c->w_stride, p->ws);
   p->cg = c->c / c->groups;
   p->og = c->o / c->groups;
-  p->taps = p->kernel[0] * p->kernel[1] * p->kernel[2];
+  p->taps = p->s.kernel[0] * p->s.kernel[1] * p->s.kernel[2];
   p->width = p->taps * p->cg;
-  p->lines = c->n * p->out[0] * p->out[1];
-  p->chunk = CHUNK_ELEMENTS / (p->out[2] * p->width);
+  p->lines = c->n * p->s.out[0] * p->s.out[1];
+  p->chunk = CHUNK_ELEMENTS / (p->s.out[2] * p->width);
   if (p->chunk < 1) p->chunk = 1;
   if (p->chunk > p->lines) p->chunk = p->lines;
-  size_t rows = (size_t)(p->chunk * p->out[2]);
+  size_t rows = (size_t)(p->chunk * p->s.out[2]);
   p->w = malloc((size_t)(c->o * p->width) * sizeof(ln_t));
   p->patches = malloc(rows * (size_t)p->width * sizeof(ln_t));
   p->block = malloc(rows * (size_t)p->og * sizeof(ln_t));
@@ -67,9 +49,9 @@ static void move_weights(const plan *p, ln_t *w, bool out) {
   const int64_t *ws = p->ws;
   ln_t *q = p->w;
   for (int64_t o = 0; o < p->c->o; o++)
-    for (int64_t a = 0; a < p->kernel[0]; a++)
-      for (int64_t b = 0; b < p->kernel[1]; b++)
-        for (int64_t d = 0; d < p->kernel[2]; d++)
+    for (int64_t a = 0; a < p->s.kernel[0]; a++)
+      for (int64_t b = 0; b < p->s.kernel[1]; b++)
+        for (int64_t d = 0; d < p->s.kernel[2]; d++)
           for (int64_t i = 0; i < p->cg; i++, q++) {
             ln_t *v = w + o * ws[0] + i * ws[1] + a * ws[2] + b * ws[3] + d * ws[4];
             if (out)
@@ -87,15 +69,15 @@ typedef struct corner {
 } corner;
 
 static corner line_corner(const plan *p, int64_t line) {
-  int64_t oh = line % p->out[1], rest = line / p->out[1], od = rest % p->out[0];
-  return (corner){{od * p->stride[0] - p->padding[0], oh * p->stride[1] - p->padding[1]}, rest / p->out[0] * p->xs[0]};
+  int64_t oh = line % p->s.out[1], rest = line / p->s.out[1], od = rest % p->s.out[0];
+  return (corner){{od * p->s.stride[0] - p->s.padding[0], oh * p->s.stride[1] - p->s.padding[1]}, rest / p->s.out[0] * p->s.xs[0]};
 }
 
 /* Offset of the input row that taps (a, b) of a line read; false when it lies in the padding. */
 static bool tap_row(const plan *p, const corner *k, int64_t a, int64_t b, int64_t *offset) {
-  int64_t d = k->at[0] + a * p->dilation[0], h = k->at[1] + b * p->dilation[1];
-  *offset = k->image + d * p->xs[2] + h * p->xs[3];
-  return d >= 0 && d < p->in[0] && h >= 0 && h < p->in[1];
+  int64_t d = k->at[0] + a * p->s.dilation[0], h = k->at[1] + b * p->s.dilation[1];
+  *offset = k->image + d * p->s.xs[2] + h * p->s.xs[3];
+  return d >= 0 && d < p->s.in[0] && h >= 0 && h < p->s.in[1];
 }
 
 static void take(ln_t *patch, const ln_t *x, int64_t n, int64_t stride) {
@@ -109,15 +91,15 @@ static void take(ln_t *patch, const ln_t *x, int64_t n, int64_t stride) {
 static void unfold_line(const plan *p, const ln_t *x, int64_t line, ln_t *row) {
   corner k = line_corner(p, line);
   int64_t step = p->cg, offset;
-  for (int64_t a = 0; a < p->kernel[0]; a++)
-    for (int64_t b = 0; b < p->kernel[1]; b++) {
+  for (int64_t a = 0; a < p->s.kernel[0]; a++)
+    for (int64_t b = 0; b < p->s.kernel[1]; b++) {
       bool inside = tap_row(p, &k, a, b, &offset);
-      for (int64_t d = 0; d < p->kernel[2]; d++, row += step)
-        for (int64_t o = 0; o < p->out[2]; o++) {
-          int64_t w = o * p->stride[2] - p->padding[2] + d * p->dilation[2];
+      for (int64_t d = 0; d < p->s.kernel[2]; d++, row += step)
+        for (int64_t o = 0; o < p->s.out[2]; o++) {
+          int64_t w = o * p->s.stride[2] - p->s.padding[2] + d * p->s.dilation[2];
           ln_t *patch = row + o * p->width;
-          if (inside && w >= 0 && w < p->in[2])
-            take(patch, x + offset + w * p->xs[4], step, p->xs[1]);
+          if (inside && w >= 0 && w < p->s.in[2])
+            take(patch, x + offset + w * p->s.xs[4], step, p->s.xs[1]);
           else
             memset(patch, 0, (size_t)step * sizeof *patch);
         }
@@ -125,24 +107,24 @@ static void unfold_line(const plan *p, const ln_t *x, int64_t line, ln_t *row) {
 }
 
 static void unfold(const plan *p, int64_t group, int64_t first, int64_t count) {
-  const ln_t *x = (const ln_t *)p->c->x + group * p->cg * p->xs[1];
-  int64_t size = p->out[2] * p->width;
+  const ln_t *x = (const ln_t *)p->c->x + group * p->cg * p->s.xs[1];
+  int64_t size = p->s.out[2] * p->width;
   LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_CHEAP), i, count, 1, { unfold_line(p, x, first + i, p->patches + i * size); });
 }
 
 /* The inverse, adding, for channels [low, high) of the group. */
 static void fold_line(const plan *p, ln_t *dx, int64_t line, const ln_t *row, int64_t low, int64_t high) {
   corner k = line_corner(p, line);
-  int64_t offset, xc = p->xs[1];
-  for (int64_t a = 0; a < p->kernel[0]; a++)
-    for (int64_t b = 0; b < p->kernel[1]; b++) {
+  int64_t offset, xc = p->s.xs[1];
+  for (int64_t a = 0; a < p->s.kernel[0]; a++)
+    for (int64_t b = 0; b < p->s.kernel[1]; b++) {
       bool inside = tap_row(p, &k, a, b, &offset);
-      for (int64_t d = 0; d < p->kernel[2]; d++, row += p->cg)
-        for (int64_t o = 0; inside && o < p->out[2]; o++) {
-          int64_t w = o * p->stride[2] - p->padding[2] + d * p->dilation[2];
-          if (w < 0 || w >= p->in[2]) continue;
+      for (int64_t d = 0; d < p->s.kernel[2]; d++, row += p->cg)
+        for (int64_t o = 0; inside && o < p->s.out[2]; o++) {
+          int64_t w = o * p->s.stride[2] - p->s.padding[2] + d * p->s.dilation[2];
+          if (w < 0 || w >= p->s.in[2]) continue;
           const ln_t *patch = row + o * p->width;
-          ln_t *to = dx + offset + w * p->xs[4];
+          ln_t *to = dx + offset + w * p->s.xs[4];
           for (int64_t i = low; i < high; i++) to[i * xc] += patch[i];
         }
     }
@@ -150,8 +132,8 @@ static void fold_line(const plan *p, ln_t *dx, int64_t line, const ln_t *row, in
 
 /* Lines overlap in dx, channels do not: each thread takes some channels of all lines, in the order of lines. */
 static void fold(const plan *p, int64_t group, int64_t first, int64_t count) {
-  ln_t *dx = (ln_t *)p->c->y + group * p->cg * p->xs[1];
-  int64_t size = p->out[2] * p->width;
+  ln_t *dx = (ln_t *)p->c->y + group * p->cg * p->s.xs[1];
+  int64_t size = p->s.out[2] * p->width;
   int threads = ln_cpu_threads(count * size, LN_GRAIN_CHEAP);
   int64_t share = (p->cg + threads - 1) / threads;
   LN_SHARE(threads, t, threads, 1, {
@@ -163,34 +145,34 @@ static void fold(const plan *p, int64_t group, int64_t first, int64_t count) {
 /* -- Blocks of the output side, [rows, og] -- */
 
 static int64_t line_offset(const plan *p, int64_t line) {
-  int64_t oh = line % p->out[1], rest = line / p->out[1];
-  return oh * p->ys[3] + rest % p->out[0] * p->ys[2] + rest / p->out[0] * p->ys[0];
+  int64_t oh = line % p->s.out[1], rest = line / p->s.out[1];
+  return oh * p->s.ys[3] + rest % p->s.out[0] * p->s.ys[2] + rest / p->s.out[0] * p->s.ys[0];
 }
 
 static void write_block(const plan *p, int64_t group, int64_t first, int64_t count) {
   const ln_t *bias = p->c->bias ? (const ln_t *)p->c->bias + group * p->og : NULL;
-  int64_t size = p->out[2] * p->og;
+  int64_t size = p->s.out[2] * p->og;
   LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_CHEAP), i, count, 1, {
-    ln_t *y = (ln_t *)p->c->y + line_offset(p, first + i) + group * p->og * p->ys[1];
+    ln_t *y = (ln_t *)p->c->y + line_offset(p, first + i) + group * p->og * p->s.ys[1];
     const ln_t *row = p->block + i * size;
-    for (int64_t w = 0; w < p->out[2]; w++, row += p->og)
-      for (int64_t o = 0; o < p->og; o++) y[w * p->ys[4] + o * p->ys[1]] = bias ? row[o] + bias[o] : row[o];
+    for (int64_t w = 0; w < p->s.out[2]; w++, row += p->og)
+      for (int64_t o = 0; o < p->og; o++) y[w * p->s.ys[4] + o * p->s.ys[1]] = bias ? row[o] + bias[o] : row[o];
   });
 }
 
 static void read_block(const plan *p, int64_t group, int64_t first, int64_t count) {
-  int64_t size = p->out[2] * p->og;
+  int64_t size = p->s.out[2] * p->og;
   LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_CHEAP), i, count, 1, {
-    const ln_t *dy = (const ln_t *)p->c->dy + line_offset(p, first + i) + group * p->og * p->ys[1];
+    const ln_t *dy = (const ln_t *)p->c->dy + line_offset(p, first + i) + group * p->og * p->s.ys[1];
     ln_t *row = p->block + i * size;
-    for (int64_t w = 0; w < p->out[2]; w++, row += p->og) take(row, dy + w * p->ys[4], p->og, p->ys[1]);
+    for (int64_t w = 0; w < p->s.out[2]; w++, row += p->og) take(row, dy + w * p->s.ys[4], p->og, p->s.ys[1]);
   });
 }
 
 /* -- The three products of a chunk -- */
 
 static const char *multiply(const plan *p, int pass, int64_t group, int64_t count, bool first) {
-  int64_t rows = count * p->out[2], k = p->width, og = p->og;
+  int64_t rows = count * p->s.out[2], k = p->width, og = p->og;
   ln_t *w = p->w + group * og * k;
   ln_gemm g = {.dtype = LN_T_DTYPE, .batch = 1, .alpha = 1};
   if (pass == FORWARD) { /* block = patches w^T */
@@ -227,7 +209,7 @@ static const char *run(const ln_conv *c, int pass) {
   plan p;
   const char *failure = plan_begin(&p, c) ? NULL : "out of memory for unfolded patches";
   if (!failure && pass != DW) move_weights(&p, (ln_t *)c->w, false);
-  if (pass == DX) memset(c->y, 0, (size_t)(c->n * c->c * p.in[0] * p.in[1] * p.in[2]) * sizeof(ln_t));
+  if (pass == DX) memset(c->y, 0, (size_t)(c->n * c->c * p.s.in[0] * p.s.in[1] * p.s.in[2]) * sizeof(ln_t));
   for (int64_t group = 0; group < c->groups; group++)
     for (int64_t line = 0; line < p.lines && !failure; line += p.chunk) failure = run_chunk(&p, pass, group, line);
   if (!failure && pass == DW) move_weights(&p, (ln_t *)c->y, true);

@@ -94,22 +94,8 @@ bool ln_onednn_conv(const ln_conv *c, int pass, const char **failure); /* pass 0
 bool ln_onednn_pool(const ln_pool *p, int pass, const char **failure);
 
 #ifdef LN_TYPE
-#define LN_IS_f32 1
-#define LN_IS_f64 2
-#define LN_IS_i64 3
-#define LN_IS_(type) LN_IS_##type
-#define LN_IS(type) LN_IS_(type)
-#if LN_IS(LN_TYPE) == LN_IS_f32
-typedef float ln_t;
-#define LN_T_DTYPE LN_FLOAT32
-#elif LN_IS(LN_TYPE) == LN_IS_f64
-typedef double ln_t;
-#define LN_T_DTYPE LN_FLOAT64
-#else
-typedef int64_t ln_t;
-#define LN_T_DTYPE LN_INT64
-#define LN_INTEGER 1
-#endif
+#include "../type.h"
+
 void LN_FN(load)(const char *x, int64_t stride, int dtype, int64_t n, void *out);
 void LN_FN(store)(char *y, int64_t stride, int dtype, int64_t n, const void *in);
 #endif

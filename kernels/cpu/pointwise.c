@@ -8,81 +8,24 @@
 
 typedef void (*block_fn)(ln_t *y, const ln_t *const *in, int64_t n, const double *at);
 
-#define A0
-#define A1(n0, d0)                \
-  const ln_t n0 = ln_attr(at[0]); \
-  (void)n0;
-#define A2(n0, d0, n1, d1)                   \
-  A1(n0, d0) const ln_t n1 = ln_attr(at[1]); \
-  (void)n1;
-#define A3(n0, d0, n1, d1, n2, d2)                   \
-  A2(n0, d0, n1, d1) const ln_t n2 = ln_attr(at[2]); \
-  (void)n2;
-
 /* One loop: `operands` declares the names of the formula at element i. */
-#define BLOCK(function, attrs, operands, formula)                                      \
+#define BLOCK(function, inputs, attrs, operands, formula)                              \
   static void function(ln_t *y_, const ln_t *const *in, int64_t n, const double *at) { \
     (void)at;                                                                          \
     attrs n &= ~(int64_t)(LN_LANES - 1);                                               \
     LN_INDEPENDENT                                                                     \
     for (int64_t i = 0; i < n; i++) { operands y_[i] = (ln_t)(formula); }              \
   }
-#define USE(name, k)          \
-  const ln_t name = in[k][i]; \
-  (void)name;
-#define IN_UNARY USE(x, 0)
-#define IN_BINARY USE(a, 0) USE(b, 1)
-#define IN_TERNARY USE(a, 0) USE(b, 1) USE(c, 2)
-#define GRAD_UNARY USE(g, 0) USE(x, 1) USE(y, 2)
-#define GRAD_BINARY USE(g, 0) USE(a, 1) USE(b, 2) USE(y, 3)
-#define GRAD_TERNARY USE(g, 0) USE(a, 1) USE(b, 2) USE(c, 3) USE(y, 4)
-#define OP(...)
-#define VIEW(...)
-
-#ifdef LN_INTEGER
-#define KEEP_FLOAT(...)
-#define KEEP_SAME(...) __VA_ARGS__
-#define KEEP_TEST(...) __VA_ARGS__
-#define DERIVATIVE(...)
-#else
-#define KEEP_FLOAT(...) __VA_ARGS__
-#define KEEP_SAME(...) __VA_ARGS__
-#define KEEP_TEST(...) __VA_ARGS__
-#define NONE K(0)
-#define DERIVATIVE(...) BLOCK(__VA_ARGS__)
-#endif
-
-#define UNARY(name, class, cost, attrs, doc, f, dx, low, high) \
-  KEEP_##class(BLOCK(name##_f, attrs, IN_UNARY, f) DERIVATIVE(name##_d0, attrs, GRAD_UNARY, dx))
-#define BINARY(name, class, cost, attrs, doc, f, da, db, low, high) \
-  KEEP_##class(BLOCK(name##_f, attrs, IN_BINARY, f) DERIVATIVE(name##_d0, attrs, GRAD_BINARY, da) DERIVATIVE(name##_d1, attrs, GRAD_BINARY, db))
-#define TERNARY(name, class, cost, attrs, doc, f, da, db, dc, low, high)                                                                           \
-  KEEP_##class(BLOCK(name##_f, attrs, IN_TERNARY, f) DERIVATIVE(name##_d0, attrs, GRAD_TERNARY, da) DERIVATIVE(name##_d1, attrs, GRAD_TERNARY, db) \
-                 DERIVATIVE(name##_d2, attrs, GRAD_TERNARY, dc))
-#include "../../lib/ops.def"
-#undef UNARY
-#undef BINARY
-#undef TERNARY
+#define INPUT(k) in[k][i]
+#define ENTRY(function) function
+#define ROW(cost, ...) {{__VA_ARGS__}, LN_GRAIN_##cost},
+#include "../rows.h"
 
 typedef struct row {
   block_fn pass[4];
   int64_t grain;
 } row;
 
-#ifdef LN_INTEGER
-#define SLOT_FLOAT(...) NULL
-#define SLOT_SAME(f) f
-#define SLOT_TEST(f) f
-#define SLOT_D(f) NULL
-#else
-#define SLOT_FLOAT(f) f
-#define SLOT_SAME(f) f
-#define SLOT_TEST(f) f
-#define SLOT_D(f) f
-#endif
-#define UNARY(name, class, cost, ...) {{SLOT_##class(name##_f), SLOT_D(name##_d0), NULL, NULL}, LN_GRAIN_##cost},
-#define BINARY(name, class, cost, ...) {{SLOT_##class(name##_f), SLOT_D(name##_d0), SLOT_D(name##_d1), NULL}, LN_GRAIN_##cost},
-#define TERNARY(name, class, cost, ...) {{SLOT_##class(name##_f), SLOT_D(name##_d0), SLOT_D(name##_d1), SLOT_D(name##_d2)}, LN_GRAIN_##cost},
 static const row rows[] = {
 #include "../../lib/ops.def"
 };

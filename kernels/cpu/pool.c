@@ -2,6 +2,7 @@
  *
  * A window is folded for a block of channels at once: channels-last memory vectorises over them, in other layouts a few channels share the
  * arithmetic of places. Gradients are scattered image by image and channel block by channel block, so that threads never meet. */
+#include "../spatial.h"
 #include "dense.h"
 
 #include <math.h>
@@ -17,34 +18,19 @@ typedef int64_t place_t;
 #define PLACES INT64_MAX
 #endif
 
-/* The geometry with three spatial dims, the missing ones in front and of size 1. */
 typedef struct plan {
   const ln_pool *p;
-  int64_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
-  int64_t xs[5], ys[5];
+  ln_spatial s;
   int64_t plane, block, blocks, lines;
 } plan;
 
 static plan plan_of(const ln_pool *p) {
   plan q = {.p = p};
-  int lead = 3 - p->spatial;
-  for (int k = 0; k < 2; k++) q.xs[k] = p->x_stride[k], q.ys[k] = p->y_stride[k];
-  for (int d = 0; d < 3; d++) {
-    bool real = d >= lead;
-    int from = real ? d - lead : 0;
-    q.in[d] = real ? p->in[from] : 1;
-    q.out[d] = real ? p->out[from] : 1;
-    q.kernel[d] = real ? p->kernel[from] : 1;
-    q.stride[d] = real ? p->stride[from] : 1;
-    q.padding[d] = real ? p->padding[from] : 0;
-    q.dilation[d] = real && p->dilation[from] ? p->dilation[from] : 1;
-    q.xs[2 + d] = real ? p->x_stride[2 + from] : 0;
-    q.ys[2 + d] = real ? p->y_stride[2 + from] : 0;
-  }
-  q.plane = q.in[0] * q.in[1] * q.in[2];
-  q.block = q.xs[1] == 1 && q.ys[1] == 1 ? BLOCK : BLOCK_STRIDED;
+  LN_SPATIAL_OF(&q.s, p);
+  q.plane = q.s.in[0] * q.s.in[1] * q.s.in[2];
+  q.block = q.s.xs[1] == 1 && q.s.ys[1] == 1 ? BLOCK : BLOCK_STRIDED;
   q.blocks = (p->c + q.block - 1) / q.block;
-  q.lines = q.out[0] * q.out[1];
+  q.lines = q.s.out[0] * q.s.out[1];
   return q;
 }
 
@@ -56,31 +42,33 @@ typedef struct window {
 } window;
 
 static void window_dim(const plan *q, window *w, int d, int64_t o) {
-  int64_t low = o * q->stride[d] - q->padding[d], step = q->dilation[d];
-  int64_t high = low + (q->kernel[d] - 1) * step + 1, limit = q->in[d] + q->padding[d];
+  int64_t low = o * q->s.stride[d] - q->s.padding[d], step = q->s.dilation[d];
+  int64_t high = low + (q->s.kernel[d] - 1) * step + 1, limit = q->s.in[d] + q->s.padding[d];
   w->padded *= (high < limit ? high : limit) - low;
-  w->high[d] = high < q->in[d] ? high : q->in[d];
+  w->high[d] = high < q->s.in[d] ? high : q->s.in[d];
   w->low[d] = low < 0 ? low + (-low + step - 1) / step * step : low;
 }
 
 static window window_of(const plan *q, int64_t line, int64_t ow) {
   window w = {.padded = 1};
-  window_dim(q, &w, 0, line / q->out[1]);
-  window_dim(q, &w, 1, line % q->out[1]);
+  window_dim(q, &w, 0, line / q->s.out[1]);
+  window_dim(q, &w, 1, line % q->s.out[1]);
   window_dim(q, &w, 2, ow);
   return w;
 }
 
 static bool is_empty(const window *w) { return w->low[0] >= w->high[0] || w->low[1] >= w->high[1] || w->low[2] >= w->high[2]; }
 
-#define EACH_TAP(q, w, d, h, v)                                            \
-  for (int64_t d = (w)->low[0]; d < (w)->high[0]; d += (q)->dilation[0])   \
-    for (int64_t h = (w)->low[1]; h < (w)->high[1]; h += (q)->dilation[1]) \
-      for (int64_t v = (w)->low[2]; v < (w)->high[2]; v += (q)->dilation[2])
+#define EACH_TAP(q, w, d, h, v)                                              \
+  for (int64_t d = (w)->low[0]; d < (w)->high[0]; d += (q)->s.dilation[0])   \
+    for (int64_t h = (w)->low[1]; h < (w)->high[1]; h += (q)->s.dilation[1]) \
+      for (int64_t v = (w)->low[2]; v < (w)->high[2]; v += (q)->s.dilation[2])
 
-static int64_t x_offset(const plan *q, int64_t d, int64_t h, int64_t v) { return d * q->xs[2] + h * q->xs[3] + v * q->xs[4]; }
+static int64_t x_offset(const plan *q, int64_t d, int64_t h, int64_t v) { return d * q->s.xs[2] + h * q->s.xs[3] + v * q->s.xs[4]; }
 
-static int64_t y_offset(const plan *q, int64_t line, int64_t ow) { return line / q->out[1] * q->ys[2] + line % q->out[1] * q->ys[3] + ow * q->ys[4]; }
+static int64_t y_offset(const plan *q, int64_t line, int64_t ow) {
+  return line / q->s.out[1] * q->s.ys[2] + line % q->s.out[1] * q->s.ys[3] + ow * q->s.ys[4];
+}
 
 static double divisor_of(const plan *q, const window *w) {
   if (q->p->divisor) return (double)q->p->divisor;
@@ -96,12 +84,12 @@ typedef struct task {
 static task task_of(const plan *q, int64_t i, int64_t lines) {
   int64_t line = i % lines, rest = i / lines, block = rest % q->blocks, image = rest / q->blocks, c = block * q->block;
   int64_t left = q->p->c - c;
-  return (task){image * q->xs[0] + c * q->xs[1], image * q->ys[0] + c * q->ys[1], left < q->block ? left : q->block, line};
+  return (task){image * q->s.xs[0] + c * q->s.xs[1], image * q->s.ys[0] + c * q->s.ys[1], left < q->block ? left : q->block, line};
 }
 
 static int threads_for(const plan *q) {
-  int64_t taps = q->kernel[0] * q->kernel[1] * q->kernel[2];
-  return ln_cpu_threads(q->p->n * q->p->c * q->lines * q->out[2] * taps, LN_GRAIN_CHEAP);
+  int64_t taps = q->s.kernel[0] * q->s.kernel[1] * q->s.kernel[2];
+  return ln_cpu_threads(q->p->n * q->p->c * q->lines * q->s.out[2] * taps, LN_GRAIN_CHEAP);
 }
 
 /* -- Maximum -- */
@@ -117,15 +105,15 @@ static inline __attribute__((always_inline)) void max_tap(ln_t *restrict best, p
 }
 
 static void max_window(const plan *q, const window *w, const ln_t *x, int64_t n, ln_t *best, place_t *where) {
-  place_t first = (place_t)((w->low[0] * q->in[1] + w->low[1]) * q->in[2] + w->low[2]);
+  place_t first = (place_t)((w->low[0] * q->s.in[1] + w->low[1]) * q->s.in[2] + w->low[2]);
   for (int64_t i = 0; i < n; i++) best[i] = (ln_t)-INFINITY, where[i] = first;
   EACH_TAP(q, w, d, h, v) {
     const ln_t *tap = x + x_offset(q, d, h, v);
-    place_t place = (place_t)((d * q->in[1] + h) * q->in[2] + v);
-    if (q->xs[1] == 1)
+    place_t place = (place_t)((d * q->s.in[1] + h) * q->s.in[2] + v);
+    if (q->s.xs[1] == 1)
       max_tap(best, where, tap, place, n, 1);
     else
-      max_tap(best, where, tap, place, n, q->xs[1]);
+      max_tap(best, where, tap, place, n, q->s.xs[1]);
   }
 }
 
@@ -133,9 +121,9 @@ static void max_line(const plan *q, const task *t) {
   ln_t LN_ALIGN best[BLOCK];
   place_t LN_ALIGN where[BLOCK];
   const ln_t *x = (const ln_t *)q->p->x + t->x;
-  for (int64_t ow = 0; ow < q->out[2]; ow++) {
+  for (int64_t ow = 0; ow < q->s.out[2]; ow++) {
     window w = window_of(q, t->line, ow);
-    int64_t at = t->y + y_offset(q, t->line, ow), stride = q->ys[1];
+    int64_t at = t->y + y_offset(q, t->line, ow), stride = q->s.ys[1];
     ln_t *y = (ln_t *)q->p->y + at;
     int64_t *indices = q->p->indices + at;
     max_window(q, &w, x, t->channels, best, where);
@@ -160,8 +148,8 @@ static const char *max_forward(const ln_pool *p) {
 
 /* Offset of a flat place of the plane. */
 static int64_t place_offset(const plan *q, int64_t place) {
-  int64_t v = place % q->in[2], rest = place / q->in[2];
-  return x_offset(q, rest / q->in[1], rest % q->in[1], v);
+  int64_t v = place % q->s.in[2], rest = place / q->s.in[2];
+  return x_offset(q, rest / q->s.in[1], rest % q->s.in[1], v);
 }
 
 /* false when an index lies outside the plane */
@@ -169,17 +157,17 @@ static bool max_scatter(const plan *q, const task *t) {
   const ln_t *dy = (const ln_t *)q->p->x + t->y;
   const int64_t *indices = q->p->indices + t->y;
   ln_t *dx = (ln_t *)q->p->y + t->x;
-  bool flat = q->xs[3] == q->in[2] * q->xs[4] && (q->in[0] == 1 || q->xs[2] == q->in[1] * q->xs[3]), good = true;
+  bool flat = q->s.xs[3] == q->s.in[2] * q->s.xs[4] && (q->s.in[0] == 1 || q->s.xs[2] == q->s.in[1] * q->s.xs[3]), good = true;
   for (int64_t line = 0; line < q->lines; line++)
-    for (int64_t ow = 0; ow < q->out[2]; ow++) {
+    for (int64_t ow = 0; ow < q->s.out[2]; ow++) {
       int64_t at = y_offset(q, line, ow);
       for (int64_t i = 0; i < t->channels; i++) {
-        int64_t place = indices[at + i * q->ys[1]];
+        int64_t place = indices[at + i * q->s.ys[1]];
         if ((uint64_t)place >= (uint64_t)q->plane) {
           good = false;
           continue;
         }
-        dx[(flat ? place * q->xs[4] : place_offset(q, place)) + i * q->xs[1]] += dy[at + i * q->ys[1]];
+        dx[(flat ? place * q->s.xs[4] : place_offset(q, place)) + i * q->s.xs[1]] += dy[at + i * q->s.ys[1]];
       }
     }
   return good;
@@ -212,19 +200,19 @@ static inline __attribute__((always_inline)) void add_tap(ln_t *restrict sum, co
 static void mean_line(const plan *q, const task *t) {
   ln_t LN_ALIGN sum[BLOCK];
   const ln_t *x = (const ln_t *)q->p->x + t->x;
-  for (int64_t ow = 0; ow < q->out[2]; ow++) {
+  for (int64_t ow = 0; ow < q->s.out[2]; ow++) {
     window w = window_of(q, t->line, ow);
     ln_t *y = (ln_t *)q->p->y + t->y + y_offset(q, t->line, ow);
     memset(sum, 0, (size_t)t->channels * sizeof *sum);
     EACH_TAP(q, &w, d, h, v) {
       const ln_t *tap = x + x_offset(q, d, h, v);
-      if (q->xs[1] == 1)
+      if (q->s.xs[1] == 1)
         add_tap(sum, tap, t->channels, 1, 1);
       else
-        add_tap(sum, tap, t->channels, 1, q->xs[1]);
+        add_tap(sum, tap, t->channels, 1, q->s.xs[1]);
     }
     ln_t divisor = is_empty(&w) ? 1 : (ln_t)divisor_of(q, &w);
-    for (int64_t i = 0; i < t->channels; i++) y[i * q->ys[1]] = sum[i] / divisor;
+    for (int64_t i = 0; i < t->channels; i++) y[i * q->s.ys[1]] = sum[i] / divisor;
   }
 }
 
@@ -243,18 +231,18 @@ static void mean_scatter(const plan *q, const task *t) {
   const ln_t *dy = (const ln_t *)q->p->x + t->y;
   ln_t *dx = (ln_t *)q->p->y + t->x;
   for (int64_t line = 0; line < q->lines; line++)
-    for (int64_t ow = 0; ow < q->out[2]; ow++) {
+    for (int64_t ow = 0; ow < q->s.out[2]; ow++) {
       window w = window_of(q, line, ow);
       if (is_empty(&w)) continue;
       const ln_t *g = dy + y_offset(q, line, ow);
       ln_t divisor = (ln_t)divisor_of(q, &w);
-      for (int64_t i = 0; i < t->channels; i++) share[i] = g[i * q->ys[1]] / divisor;
+      for (int64_t i = 0; i < t->channels; i++) share[i] = g[i * q->s.ys[1]] / divisor;
       EACH_TAP(q, &w, d, h, v) {
         ln_t *tap = dx + x_offset(q, d, h, v);
-        if (q->xs[1] == 1)
+        if (q->s.xs[1] == 1)
           add_tap(tap, share, t->channels, 1, 1);
         else
-          add_tap(tap, share, t->channels, q->xs[1], 1);
+          add_tap(tap, share, t->channels, q->s.xs[1], 1);
       }
     }
 }

@@ -1,62 +1,32 @@
 /* conv.cu - convolutions of 1 to 3 dimensions: cuDNN, and plain bodies for what the library does not take. */
-#include "kernels.h"
+#include "spatial.h"
 
 namespace {
 
-/* The geometry with three spatial dims, the missing ones in front and of size 1. */
 struct plan {
   ln_conv c;
-  int64_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
-  int64_t xs[5], ws[5], ys[5]; /* elements of n, c, then the dims */
-  int64_t cg, og, taps;        /* channels of a group, in and out; taps of the kernel */
+  ln_spatial s;
+  int64_t ws[5];        /* of w: o, c of the group, then the dims; in elements */
+  int64_t cg, og, taps; /* channels of a group, in and out; taps of the kernel */
   int item;
 };
 
 plan plan_of(const ln_conv *c) {
   plan p;
-  int lead = 3 - c->spatial;
   p.c = *c;
-  for (int k = 0; k < 2; k++) p.xs[k] = c->x_stride[k], p.ws[k] = c->w_stride[k], p.ys[k] = c->y_stride[k];
-  for (int d = 0; d < 3; d++) {
-    bool real = d >= lead;
-    int from = real ? d - lead : 0;
-    p.in[d] = real ? c->in[from] : 1;
-    p.out[d] = real ? c->out[from] : 1;
-    p.kernel[d] = real ? c->kernel[from] : 1;
-    p.stride[d] = real ? c->stride[from] : 1;
-    p.padding[d] = real ? c->padding[from] : 0;
-    p.dilation[d] = real ? c->dilation[from] : 1;
-    p.xs[2 + d] = real ? c->x_stride[2 + from] : 0;
-    p.ws[2 + d] = real ? c->w_stride[2 + from] : 0;
-    p.ys[2 + d] = real ? c->y_stride[2 + from] : 0;
-  }
+  LN_SPATIAL_OF(&p.s, c);
+  ln_spatial_strides(c->spatial, c->w_stride, p.ws);
   p.cg = c->c / c->groups;
   p.og = c->o / c->groups;
-  p.taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
+  p.taps = p.s.kernel[0] * p.s.kernel[1] * p.s.kernel[2];
   p.item = ln_gpu_size_of(c->dtype);
   return p;
 }
 
-/* Place i of [n, channels, dims], the last dim fastest. */
-struct place {
-  int64_t n, channel, at[3];
-};
-
-LN_BODY place place_of(int64_t i, int64_t channels, const int64_t *dims) {
-  place r;
-  for (int d = 2; d >= 0; d--) {
-    r.at[d] = i % dims[d];
-    i /= dims[d];
-  }
-  r.channel = i % channels;
-  r.n = i / channels;
-  return r;
-}
-
 LN_BODY void tap_of(const plan &p, int64_t t, int64_t tap[3]) {
   for (int d = 2; d >= 0; d--) {
-    tap[d] = t % p.kernel[d];
-    t /= p.kernel[d];
+    tap[d] = t % p.s.kernel[d];
+    t /= p.s.kernel[d];
   }
 }
 
@@ -64,26 +34,22 @@ LN_BODY void tap_of(const plan &p, int64_t t, int64_t tap[3]) {
 LN_BODY int64_t input_of(const plan &p, const int64_t *out, const int64_t *tap) {
   int64_t offset = 0;
   for (int d = 0; d < 3; d++) {
-    int64_t at = out[d] * p.stride[d] - p.padding[d] + tap[d] * p.dilation[d];
-    if (at < 0 || at >= p.in[d]) return -1;
-    offset += at * p.xs[2 + d];
+    int64_t at = out[d] * p.s.stride[d] - p.s.padding[d] + tap[d] * p.s.dilation[d];
+    if (at < 0 || at >= p.s.in[d]) return -1;
+    offset += at * p.s.xs[2 + d];
   }
   return offset * p.item;
 }
 
-LN_BODY int64_t weight_of(const plan &p, int64_t o, int64_t c, const int64_t *tap) {
-  return (o * p.ws[0] + c * p.ws[1] + tap[0] * p.ws[2] + tap[1] * p.ws[3] + tap[2] * p.ws[4]) * p.item;
-}
+LN_BODY int64_t weight_of(const plan &p, int64_t o, int64_t c, const int64_t *tap) { return offset_of(o, c, tap, p.ws) * p.item; }
 
-LN_BODY int64_t output_of(const plan &p, int64_t n, int64_t o, const int64_t *at) {
-  return (n * p.ys[0] + o * p.ys[1] + at[0] * p.ys[2] + at[1] * p.ys[3] + at[2] * p.ys[4]) * p.item;
-}
+LN_BODY int64_t output_of(const plan &p, int64_t n, int64_t o, const int64_t *at) { return offset_of(n, o, at, p.s.ys) * p.item; }
 
 template <class T> struct forward_body {
   plan p;
   LN_BODY void operator()(int64_t i) const {
     int dtype = p.c.dtype;
-    place y = place_of(i, p.c.o, p.out);
+    element y = element_of(i, p.c.o, p.s.out);
     int64_t group = y.channel / p.og, tap[3];
     double sum = p.c.bias ? ln_load<T>(p.c.bias + y.channel * p.item, dtype) : 0;
     for (int64_t t = 0; t < p.taps; t++) {
@@ -91,7 +57,7 @@ template <class T> struct forward_body {
       int64_t at = input_of(p, y.at, tap);
       if (at < 0) continue;
       for (int64_t c = 0; c < p.cg; c++) {
-        const char *x = p.c.x + at + (y.n * p.xs[0] + (group * p.cg + c) * p.xs[1]) * p.item;
+        const char *x = p.c.x + at + (y.n * p.s.xs[0] + (group * p.cg + c) * p.s.xs[1]) * p.item;
         sum += (double)ln_load<T>(x, dtype) * (double)ln_load<T>(p.c.w + weight_of(p, y.channel, c, tap), dtype);
       }
     }
@@ -102,18 +68,18 @@ template <class T> struct forward_body {
 /* Gathers from the output places whose window holds input place i. */
 template <class T> struct dx_body {
   plan p;
-  LN_BODY bool output_place(const place &x, const int64_t *tap, int64_t *out) const {
+  LN_BODY bool output_place(const element &x, const int64_t *tap, int64_t *out) const {
     for (int d = 0; d < 3; d++) {
-      int64_t v = x.at[d] + p.padding[d] - tap[d] * p.dilation[d];
-      if (v < 0 || v % p.stride[d]) return false;
-      out[d] = v / p.stride[d];
-      if (out[d] >= p.out[d]) return false;
+      int64_t v = x.at[d] + p.s.padding[d] - tap[d] * p.s.dilation[d];
+      if (v < 0 || v % p.s.stride[d]) return false;
+      out[d] = v / p.s.stride[d];
+      if (out[d] >= p.s.out[d]) return false;
     }
     return true;
   }
   LN_BODY void operator()(int64_t i) const {
     int dtype = p.c.dtype;
-    place x = place_of(i, p.c.c, p.in);
+    element x = element_of(i, p.c.c, p.s.in);
     int64_t group = x.channel / p.cg, tap[3], out[3];
     double sum = 0;
     for (int64_t t = 0; t < p.taps; t++) {
@@ -125,8 +91,7 @@ template <class T> struct dx_body {
           (double)ln_load<T>(p.c.dy + output_of(p, x.n, o, out), dtype) * (double)ln_load<T>(p.c.w + weight_of(p, o, x.channel % p.cg, tap), dtype);
       }
     }
-    int64_t at = x.n * p.xs[0] + x.channel * p.xs[1] + x.at[0] * p.xs[2] + x.at[1] * p.xs[3] + x.at[2] * p.xs[4];
-    ln_store<T>(p.c.y + at * p.item, dtype, (T)sum);
+    ln_store<T>(p.c.y + offset_of(x.n, x.channel, x.at, p.s.xs) * p.item, dtype, (T)sum);
   }
 };
 
@@ -135,14 +100,14 @@ template <class T> struct dw_body {
   plan p;
   template <class Team> LN_BODY void operator()(int64_t row, const Team &team) const {
     int dtype = p.c.dtype;
-    place w = place_of(row, p.cg, p.kernel); /* n: the output channel */
-    int64_t plane = p.out[0] * p.out[1] * p.out[2], channel = w.n / p.og * p.cg + w.channel;
+    element w = element_of(row, p.cg, p.s.kernel); /* n: the output channel */
+    int64_t plane = p.s.out[0] * p.s.out[1] * p.s.out[2], channel = w.n / p.og * p.cg + w.channel;
     double sum = 0;
     for (int64_t i = team.rank(); i < p.c.n * plane; i += team.size()) {
-      place y = place_of(i, 1, p.out);
+      element y = element_of(i, 1, p.s.out);
       int64_t at = input_of(p, y.at, w.at);
       if (at < 0) continue;
-      sum += (double)ln_load<T>(p.c.x + at + (y.n * p.xs[0] + channel * p.xs[1]) * p.item, dtype) *
+      sum += (double)ln_load<T>(p.c.x + at + (y.n * p.s.xs[0] + channel * p.s.xs[1]) * p.item, dtype) *
              (double)ln_load<T>(p.c.dy + output_of(p, y.n, w.n, y.at), dtype);
     }
     sum = team.all(sum, ln_meet_sum());
@@ -156,7 +121,7 @@ const char *ln_gpu_conv(const ln_conv *c, int device) {
   const char *failure = NULL;
   if (ln_cudnn_conv(c, 0, device, &failure)) return failure;
   plan p = plan_of(c);
-#define FORWARD(T) ln_each(device, c->n * c->o * p.out[0] * p.out[1] * p.out[2], forward_body<T>{p})
+#define FORWARD(T) ln_each(device, c->n * c->o * p.s.out[0] * p.s.out[1] * p.s.out[2], forward_body<T>{p})
   LN_BY_FLOAT(c->dtype, FORWARD);
 }
 
@@ -164,7 +129,7 @@ const char *ln_gpu_conv_dx(const ln_conv *c, int device) {
   const char *failure = NULL;
   if (ln_cudnn_conv(c, 1, device, &failure)) return failure;
   plan p = plan_of(c);
-#define DX(T) ln_each(device, c->n * c->c * p.in[0] * p.in[1] * p.in[2], dx_body<T>{p})
+#define DX(T) ln_each(device, c->n * c->c * p.s.in[0] * p.s.in[1] * p.s.in[2], dx_body<T>{p})
   LN_BY_FLOAT(c->dtype, DX);
 }
 
@@ -172,6 +137,6 @@ const char *ln_gpu_conv_dw(const ln_conv *c, int device) {
   const char *failure = NULL;
   if (ln_cudnn_conv(c, 2, device, &failure)) return failure;
   plan p = plan_of(c);
-#define DW(T) ln_teams(device, c->o *p.cg *p.taps, c->n *p.out[0] * p.out[1] * p.out[2], false, dw_body<T>{p})
+#define DW(T) ln_teams(device, c->o *p.cg *p.taps, c->n *p.s.out[0] * p.s.out[1] * p.s.out[2], false, dw_body<T>{p})
   LN_BY_FLOAT(c->dtype, DW);
 }

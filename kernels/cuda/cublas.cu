@@ -1,6 +1,5 @@
 /* cublas.cu - matrix products by cuBLAS, opened at the first product. Its few functions are declared here, as its documentation gives them, so
  * that neither header nor library is needed to build. Sums are in float32 (float64 for float64), without TF32. */
-#include "kernels.h"
 #include "library.h"
 
 namespace {
@@ -33,16 +32,9 @@ const library &the_library() {
   return l;
 }
 
-/* This thread's handle on the device, on its stream. */
 const char *handle_of(int device, handle_t *out) {
-  static thread_local handle_t handles[64];
-  LN_GPU_TRY(ln_gpu_enter(device));
-  if (!handles[device]) {
-    if (the_library().create(&handles[device])) return "cuBLAS could not be started";
-    if (the_library().set_stream(handles[device], ln_gpu_stream(device))) return "cuBLAS did not take the stream";
-  }
-  *out = handles[device];
-  return NULL;
+  static thread_local handle_t handles[LN_MAX_GPUS];
+  return ln_library_handle(device, handles, the_library().create, the_library().set_stream, out);
 }
 
 /* A row-major operand as cuBLAS, which is column-major, sees it; false when a stride is no leading dimension. */

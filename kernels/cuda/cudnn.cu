@@ -1,6 +1,5 @@
 /* cudnn.cu - convolutions by cuDNN, opened at the first convolution. Its few functions are declared here, as its documentation gives them, so
  * that neither header nor library is needed to build. Of its algorithms the fastest deterministic one is taken; float32 without TF32. */
-#include "kernels.h"
 #include "library.h"
 
 #include <map>
@@ -80,16 +79,9 @@ const library &the_library() {
   return l;
 }
 
-/* This thread's handle on the device, on its stream. */
 const char *handle_of(int device, handle_t *out) {
-  static thread_local handle_t handles[64];
-  LN_GPU_TRY(ln_gpu_enter(device));
-  if (!handles[device]) {
-    if (the_library().create(&handles[device])) return "cuDNN could not be started";
-    if (the_library().set_stream(handles[device], ln_gpu_stream(device))) return "cuDNN did not take the stream";
-  }
-  *out = handles[device];
-  return NULL;
+  static thread_local handle_t handles[LN_MAX_GPUS];
+  return ln_library_handle(device, handles, the_library().create, the_library().set_stream, out);
 }
 
 /* What a geometry needs at every call: descriptors, the algorithm, its workspace. algo -1: cuDNN does not take this one. */

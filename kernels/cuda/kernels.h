@@ -4,7 +4,11 @@
 
 #include "cuda.h"
 
-enum { LN_HOST = -1, LN_PART = 512 }; /* the host's device number; elements that one thread or team works through in order */
+enum {
+  LN_HOST = -1,     /* the host's device number */
+  LN_MAX_GPUS = 64, /* more than the core counts */
+  LN_PART = 512     /* elements that one thread or team works through in order */
+};
 
 const char *ln_gpu_alloc(int device, size_t bytes, void **out);
 void ln_gpu_free(int device, void *p);

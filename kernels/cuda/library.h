@@ -2,6 +2,8 @@
 #ifndef LUNETTE_CUDA_LIBRARY_H
 #define LUNETTE_CUDA_LIBRARY_H
 
+#include "kernels.h"
+
 #include <dlfcn.h>
 #include <stddef.h>
 
@@ -19,6 +21,18 @@ template <class F> void ln_library_symbol(void *library, const char *name, F *fu
   void *symbol = dlsym(library, name);
   *(void **)function = symbol;
   if (!symbol) *found = false;
+}
+
+/* This thread's handle of a library on the device, on its stream there, made at the first use. */
+template <class Handle>
+const char *ln_library_handle(int device, Handle *handles, int (*create)(Handle *), int (*set_stream)(Handle, cudaStream_t), Handle *out) {
+  LN_GPU_TRY(ln_gpu_enter(device));
+  if (!handles[device]) {
+    if (create(&handles[device])) return "a library of CUDA could not be started";
+    if (set_stream(handles[device], ln_gpu_stream(device))) return "a library of CUDA did not take the stream";
+  }
+  *out = handles[device];
+  return NULL;
 }
 
 #endif

@@ -6,15 +6,13 @@
 #include <dlfcn.h>
 #include <stdio.h>
 
-enum { MAX_DEVICES = 64 };
-
 struct ln_device_state {
   cudaStream_t stream;
   void *scratch;
   size_t scratch_bytes;
 };
 
-static thread_local ln_device_state states[MAX_DEVICES];
+static thread_local ln_device_state states[LN_MAX_GPUS];
 static thread_local int current = -1;
 
 const char *ln_gpu_failure(cudaError_t error) { return error == cudaSuccess ? NULL : cudaGetErrorString(error); }

@@ -14,55 +14,13 @@
       attrs operands return (ln_t)(formula);                      \
     }                                                             \
   };
-#define A0
-#define A1(n0, d0)                \
-  const ln_t n0 = ln_attr(at[0]); \
-  (void)n0;
-#define A2(n0, d0, n1, d1)                   \
-  A1(n0, d0) const ln_t n1 = ln_attr(at[1]); \
-  (void)n1;
-#define A3(n0, d0, n1, d1, n2, d2)                   \
-  A2(n0, d0, n1, d1) const ln_t n2 = ln_attr(at[2]); \
-  (void)n2;
-#define USE(name, k)       \
-  const ln_t name = in[k]; \
-  (void)name;
-#define IN_UNARY USE(x, 0)
-#define IN_BINARY USE(a, 0) USE(b, 1)
-#define IN_TERNARY USE(a, 0) USE(b, 1) USE(c, 2)
-#define GRAD_UNARY USE(g, 0) USE(x, 1) USE(y, 2)
-#define GRAD_BINARY USE(g, 0) USE(a, 1) USE(b, 2) USE(y, 3)
-#define GRAD_TERNARY USE(g, 0) USE(a, 1) USE(b, 2) USE(c, 3) USE(y, 4)
-#define OP(...)
-#define VIEW(...)
-
-#ifdef LN_INTEGER
-#define KEEP_FLOAT(...)
-#define KEEP_SAME(...) __VA_ARGS__
-#define KEEP_TEST(...) __VA_ARGS__
-#define DERIVATIVE(...)
-#else
-#define KEEP_FLOAT(...) __VA_ARGS__
-#define KEEP_SAME(...) __VA_ARGS__
-#define KEEP_TEST(...) __VA_ARGS__
-#define NONE K(0)
-#define DERIVATIVE(...) BLOCK(__VA_ARGS__)
-#endif
+#define INPUT(k) in[k]
+#define ENTRY(function) run<function>
+#define ROW(cost, ...) {__VA_ARGS__},
 
 namespace {
 
-#define UNARY(name, class, cost, attrs, doc, f, dx, low, high) \
-  KEEP_##class(BLOCK(name##_f, 1, attrs, IN_UNARY, f) DERIVATIVE(name##_d0, 3, attrs, GRAD_UNARY, dx))
-#define BINARY(name, class, cost, attrs, doc, f, da, db, low, high)                                     \
-  KEEP_##class(BLOCK(name##_f, 2, attrs, IN_BINARY, f) DERIVATIVE(name##_d0, 4, attrs, GRAD_BINARY, da) \
-                 DERIVATIVE(name##_d1, 4, attrs, GRAD_BINARY, db))
-#define TERNARY(name, class, cost, attrs, doc, f, da, db, dc, low, high)                                  \
-  KEEP_##class(BLOCK(name##_f, 3, attrs, IN_TERNARY, f) DERIVATIVE(name##_d0, 5, attrs, GRAD_TERNARY, da) \
-                 DERIVATIVE(name##_d1, 5, attrs, GRAD_TERNARY, db) DERIVATIVE(name##_d2, 5, attrs, GRAD_TERNARY, dc))
-#include "../../lib/ops.def"
-#undef UNARY
-#undef BINARY
-#undef TERNARY
+#include "../rows.h"
 
 struct attributes {
   double at[3];
@@ -129,20 +87,6 @@ template <class F> const char *run(const ln_loop *loop, const double *at, int de
 
 typedef const char *(*run_fn)(const ln_loop *loop, const double *at, int device);
 
-#ifdef LN_INTEGER
-#define SLOT_FLOAT(f) NULL
-#define SLOT_SAME(f) run<f>
-#define SLOT_TEST(f) run<f>
-#define SLOT_D(f) NULL
-#else
-#define SLOT_FLOAT(f) run<f>
-#define SLOT_SAME(f) run<f>
-#define SLOT_TEST(f) run<f>
-#define SLOT_D(f) run<f>
-#endif
-#define UNARY(name, class, ...) {SLOT_##class(name##_f), SLOT_D(name##_d0), NULL, NULL},
-#define BINARY(name, class, ...) {SLOT_##class(name##_f), SLOT_D(name##_d0), SLOT_D(name##_d1), NULL},
-#define TERNARY(name, class, ...) {SLOT_##class(name##_f), SLOT_D(name##_d0), SLOT_D(name##_d1), SLOT_D(name##_d2)},
 const run_fn rows[][4] = {
 #include "../../lib/ops.def"
 };

@@ -12,22 +12,7 @@ const char *ln_gpu_pointwise_i64(int row, int pass, const ln_loop *loop, const d
 #define LN_PASTE_(name, type) name##_##type
 #define LN_PASTE(name, type) LN_PASTE_(name, type)
 #define LN_FN(name) LN_PASTE(name, LN_TYPE)
-#define LN_IS_f32 1
-#define LN_IS_f64 2
-#define LN_IS_i64 3
-#define LN_IS_(type) LN_IS_##type
-#define LN_IS(type) LN_IS_(type)
-#if LN_IS(LN_TYPE) == LN_IS_f32
-typedef float ln_t;
-#define LN_T_DTYPE LN_FLOAT32
-#elif LN_IS(LN_TYPE) == LN_IS_f64
-typedef double ln_t;
-#define LN_T_DTYPE LN_FLOAT64
-#else
-typedef int64_t ln_t;
-#define LN_T_DTYPE LN_INT64
-#define LN_INTEGER 1
-#endif
+#include "../type.h"
 #endif
 
 #endif
