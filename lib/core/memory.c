@@ -18,6 +18,14 @@
 #define CACHE_FLOOR ((int64_t)256 << 20) /* bytes always worth keeping */
 #define MAX_BLOCK ((size_t)1 << 46)
 
+/* The bytes of a block of a class. */
+static size_t size_of(int class) {
+  if (class == 0) return 64;
+  int e = 6 + (class - 1) / 8;
+  size_t size = (size_t)(8 + (class - 1) % 8 + 1) << (e - 3);
+  return (size + 63) & ~(size_t)63;
+}
+
 /* Rounds bytes up to the size of its class and says which one that is. */
 static size_t class_of(size_t bytes, int *class) {
   size_t n = bytes ? ((bytes + 63) & ~(size_t)63) : 64;
@@ -28,8 +36,7 @@ static size_t class_of(size_t bytes, int *class) {
   int e = 63 - __builtin_clzll(n - 1);
   size_t m = ((n - 1) >> (e - 3)) & 7;
   *class = 1 + (e - 6) * 8 + (int)m;
-  size_t size = (8 + m + 1) << (e - 3);
-  return (size + 63) & ~(size_t)63;
+  return size_of(*class);
 }
 
 static bool cache_off(void) {
@@ -56,13 +63,15 @@ typedef struct remote {
 
 static void *system_alloc(int device, size_t size) {
   void *block = NULL;
-  if (device == LN_CPU) return aligned_alloc(64, size);
+  if (device == LN_CPU) return ln_region_serves(size) && !cache_off() ? ln_region_alloc(size) : aligned_alloc(64, size);
   const char *failure = ln_kernels_of(device)->alloc(device, size, &block);
   return failure ? NULL : block;
 }
 
-static void system_free(int device, void *block) {
-  if (device == LN_CPU)
+static void system_free(int device, void *block, size_t size) {
+  if (device == LN_CPU && ln_region_serves(size) && !cache_off())
+    ln_region_free(block, size);
+  else if (device == LN_CPU)
     free(block);
   else
     ln_kernels_of(device)->free(device, block);
@@ -101,10 +110,8 @@ static bool cache_put(ln_cache *cache, int device, int class, size_t size, void 
 
 static void cache_trim(int device, ln_cache *cache) {
   for (int class = 0; class < LN_SIZE_CLASSES; class ++) {
-    while (cache->free[class]) {
-      void *block = cache_take(cache, device, class, 0);
-      system_free(device, block);
-    }
+    size_t size = size_of(class);
+    while (cache->free[class]) system_free(device, cache_take(cache, device, class, size), size);
   }
   cache->cached = 0;
 }
@@ -143,7 +150,7 @@ void ln_block_free(int device, void *block, size_t bytes) {
   size_t size = class_of(bytes, &class);
   ln_cache *cache = cache_of(device);
   cache->live -= (int64_t)size;
-  if (!cache_put(cache, device, class, size, block)) system_free(device, block);
+  if (!cache_put(cache, device, class, size, block)) system_free(device, block, size);
 }
 
 int ln_block_counters(int device, int64_t *live, int64_t *cached, int64_t *peak) {

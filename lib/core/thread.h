@@ -40,6 +40,11 @@ typedef struct ln_thread {
   ln_engine *spare_engine; /* with its arrays, for the next backward */
 } ln_thread;
 
+/* Large host blocks (core/region.c), of the sizes it serves; NULL when there is no memory. */
+bool ln_region_serves(size_t size);
+void *ln_region_alloc(size_t size);
+void ln_region_free(void *block, size_t size);
+
 extern _Thread_local ln_thread *ln_thread_current __attribute__((tls_model("initial-exec")));
 ln_thread *ln_thread_new(void);
 static inline ln_thread *ln_me(void) {
