@@ -7,7 +7,7 @@
 
 local ffi = require("ffi")
 ffi.cdef [[ struct bench_time { long seconds, nanoseconds; }; int clock_gettime(int, struct bench_time *); ]]
-local MONOTONIC, SAMPLES, SAMPLE_SECONDS = 1, 15, 0.02
+local MONOTONIC, SAMPLES, SAMPLE_SECONDS, WARM_UP_SECONDS = 1, 15, 0.02, 0.3
 local reading = ffi.new("struct bench_time")
 
 local function now()
@@ -37,23 +37,24 @@ local function finish()
   if device then lt.cuda.synchronize() end
 end
 
---- Times run(n), which does a thing n times; n grows until a sample is long enough for the clock.
+local function time_of(run, n)
+  local before = now()
+  run(n)
+  finish()
+  return now() - before
+end
+
+--- Times run(n), which does a thing n times, when it has run for a while; n grows until a sample is long enough for the clock.
 local function measure(name, run)
-  local n, elapsed = 1, 0
+  local warm, n = 0, 1
+  while warm < WARM_UP_SECONDS do warm = warm + time_of(run, 1) end
+  local elapsed = time_of(run, n)
   while elapsed < SAMPLE_SECONDS do
-    if elapsed > 0 then n = math.ceil(n * math.min(10, 1.2 * SAMPLE_SECONDS / elapsed)) end
-    local before = now()
-    run(n)
-    finish()
-    elapsed = now() - before
+    n = math.ceil(n * math.min(10, 1.2 * SAMPLE_SECONDS / elapsed))
+    elapsed = time_of(run, n)
   end
   local times = {}
-  for i = 1, SAMPLES do
-    local before = now()
-    run(n)
-    finish()
-    times[i] = (now() - before) / n
-  end
+  for i = 1, SAMPLES do times[i] = time_of(run, n) / n end
   report(name, times)
 end
 

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-SAMPLES, SAMPLE_SECONDS = 15, 0.02
+SAMPLES, SAMPLE_SECONDS, WARM_UP_SECONDS = 15, 0.02, 0.3
 
 
 def report(name, times):
@@ -33,23 +33,23 @@ def finish():
         torch.cuda.synchronize()
 
 
+def time_of(run, n):
+    before = time.perf_counter()
+    run(n)
+    finish()
+    return time.perf_counter() - before
+
+
 def measure(name, run):
-    """Times run(n), which does a thing n times; n grows until a sample is long enough for the clock."""
-    n, elapsed = 1, 0.0
+    """Times run(n), which does a thing n times, when it has run for a while; n grows until a sample is long enough for the clock."""
+    warm, n = 0.0, 1
+    while warm < WARM_UP_SECONDS:
+        warm += time_of(run, 1)
+    elapsed = time_of(run, n)
     while elapsed < SAMPLE_SECONDS:
-        if elapsed > 0:
-            n = math.ceil(n * min(10, 1.2 * SAMPLE_SECONDS / elapsed))
-        before = time.perf_counter()
-        run(n)
-        finish()
-        elapsed = time.perf_counter() - before
-    times = []
-    for _ in range(SAMPLES):
-        before = time.perf_counter()
-        run(n)
-        finish()
-        times.append((time.perf_counter() - before) / n)
-    report(name, times)
+        n = math.ceil(n * min(10, 1.2 * SAMPLE_SECONDS / elapsed))
+        elapsed = time_of(run, n)
+    report(name, [time_of(run, n) / n for _ in range(SAMPLES)])
 
 
 def measure_add(name, a, b):

@@ -52,11 +52,12 @@ enum ln_fold_kind {
 };
 
 /* C[m,n] = alpha * op(A)[m,k] op(B)[k,n] + beta * C for each of `batch`. Strides count elements; rows or columns of A and B are
- * contiguous (one of the two strides is 1 or the dimension is 1), C is row-major with leading dimension c_row. */
+ * contiguous (one of the two strides is 1 or the dimension is 1), C is row-major with leading dimension c_row. A bias, n elements or NULL, is added
+ * to every row of C. */
 typedef struct ln_gemm {
   int dtype;
   int64_t batch, m, n, k;
-  const char *a, *b;
+  const char *a, *b, *bias;
   char *c;
   int64_t a_row, a_col, a_batch;
   int64_t b_row, b_col, b_batch;

@@ -242,7 +242,8 @@ static void fold_panel(const job *w, int64_t i, int64_t columns) {
   for (int64_t c = columns; c < padded; c++) row[c] = 0;
   for (int64_t from = 0; from < f->inner_numel; from += CHUNK) {
     int64_t n = f->inner_numel - from < CHUNK ? f->inner_numel - from : CHUNK;
-    for (int j = 0; j < LN_LANES; j++)
+    int lanes = n < LN_LANES ? (int)n : LN_LANES; /* the others would hold the neutral element, which changes nothing */
+    for (int j = 0; j < lanes; j++)
       for (int64_t c = 0; c < padded; c++) lane[j][c] = neutral(w->kind);
     for (int64_t r = 0; r < n; r++) {
       const char *p = f->x + x + (from + r) * f->x_inner_stride[0];
@@ -253,7 +254,7 @@ static void fold_panel(const job *w, int64_t i, int64_t columns) {
       meet_rows(how, lane[r % LN_LANES], direct ? (const ln_t *)p : row, padded);
     }
     for (int half = LN_LANES / 2; half; half /= 2)
-      for (int j = 0; j < half; j++) meet_rows(how, lane[j], lane[j + half], padded);
+      for (int j = 0; j < half && j + half < lanes; j++) meet_rows(how, lane[j], lane[j + half], padded);
     for (int64_t c = 0; c < columns; c++) value[c] = merge(how, value[c], (acc_t)lane[0][c]);
   }
   for (int64_t c = 0; c < columns; c++) put(f, y + c * f->y_stride[f->outer_ndim - 1], value[c]);

@@ -37,13 +37,25 @@ static bool fits_blas(const ln_gemm *g) {
          g->c_row <= most;
 }
 
+/* For a library, which adds to what stands in C. */
+static void fill_with_bias(const ln_gemm *g) {
+  size_t item = (size_t)ln_cpu_size_of(g->dtype), bytes = (size_t)g->n * item;
+  LN_SHARE(ln_cpu_threads(g->batch * g->m * g->n, LN_GRAIN_CHEAP * 4), i, g->batch * g->m, 1,
+           { memcpy(g->c + (size_t)((i / g->m) * g->c_batch + (i % g->m) * g->c_row) * item, g->bias, bytes); });
+}
+
 const char *ln_cpu_gemm(const ln_gemm *g, int device) {
   (void)device;
   if (g->m == 0 || g->n == 0 || g->batch == 0) return NULL;
   double work = (double)g->m * (double)g->n * (double)g->k;
   bool library = (g->dtype == LN_FLOAT32 || g->dtype == LN_FLOAT64) && fits_blas(g) && work >= TINY;
   if (!library) return ln_cpu_typed_now[ln_cpu_type_of(g->dtype)]->gemm(g);
-  if (g->dtype == LN_FLOAT32 && work >= MIDDLE && ln_onednn_sgemm(g)) return NULL;
-  for (int64_t i = 0; i < g->batch; i++) blas(g, i);
+  ln_gemm with = *g;
+  if (g->bias) {
+    fill_with_bias(g);
+    with.beta = 1;
+  }
+  if (g->dtype == LN_FLOAT32 && work >= MIDDLE && ln_onednn_sgemm(&with)) return NULL;
+  for (int64_t i = 0; i < g->batch; i++) blas(&with, i);
   return NULL;
 }

@@ -90,6 +90,8 @@ TILE(tile_half, half)
 static void finish(const ln_gemm *g, char *c, int64_t i, int64_t rows, int64_t j, int64_t columns, ln_t (*sum)[COLUMNS]) {
   int item = ln_cpu_size_of(g->dtype);
   bool direct = g->dtype == LN_T_DTYPE, plain = g->alpha == 1;
+  ln_t bias[COLUMNS] = {0};
+  if (g->bias) LN_FN(load)(g->bias + j * item, item, g->dtype, columns, bias);
   for (int64_t r = 0; r < rows; r++) {
     ln_t buffer[COLUMNS], *old = buffer;
     char *y = c + ((i + r) * g->c_row + j) * item;
@@ -97,9 +99,13 @@ static void finish(const ln_gemm *g, char *c, int64_t i, int64_t rows, int64_t j
       old = (ln_t *)y;
     else if (g->beta != 0)
       LN_FN(load)(y, item, g->dtype, columns, old);
-    for (int64_t k = 0; k < columns; k++) {
-      ln_t value = plain ? sum[r][k] : (ln_t)(g->alpha * (double)sum[r][k]);
-      old[k] = g->beta == 0 ? value : value + (g->beta == 1 ? old[k] : (ln_t)(g->beta * (double)old[k]));
+    if (g->beta == 0 && plain) {
+      for (int64_t k = 0; k < columns; k++) old[k] = sum[r][k] + bias[k];
+    } else {
+      for (int64_t k = 0; k < columns; k++) {
+        ln_t value = (plain ? sum[r][k] : (ln_t)(g->alpha * (double)sum[r][k])) + bias[k];
+        old[k] = g->beta == 0 ? value : value + (g->beta == 1 ? old[k] : (ln_t)(g->beta * (double)old[k]));
+      }
     }
     if (!direct) LN_FN(store)(y, item, g->dtype, columns, old);
   }

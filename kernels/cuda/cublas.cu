@@ -57,22 +57,36 @@ bool operand(int64_t row, int64_t col, int64_t rows, int64_t cols, int *op, int 
   return lead >= least && lead > 0 && lead <= INT32_MAX;
 }
 
+/* What a product becomes for cuBLAS. */
+struct operands {
+  int op_a, op_b, lda, ldb;
+};
+
+bool operands_of(const ln_gemm *g, operands *o) {
+  return operand(g->a_row, g->a_col, g->m, g->k, &o->op_a, &o->lda) && operand(g->b_row, g->b_col, g->k, g->n, &o->op_b, &o->ldb);
+}
+
 } // namespace
 
-bool ln_cublas_gemm(const ln_gemm *g, int device, const char **failure) {
+bool ln_cublas_takes(const ln_gemm *g) {
+  operands o;
+  const int64_t most = INT32_MAX;
+  return g->dtype <= LN_BFLOAT16 && g->k > 0 && g->m <= most && g->n <= most && g->k <= most && g->batch <= most && g->c_row <= most &&
+         g->c_row >= g->n && operands_of(g, &o) && the_library().usable;
+}
+
+const char *ln_cublas_gemm(const ln_gemm *g, int device) {
   static const int types[4] = {R_32F, R_64F, R_16F, R_16BF};
-  if (g->dtype > LN_BFLOAT16 || g->k == 0 || !the_library().usable) return false;
-  if (g->m > INT32_MAX || g->n > INT32_MAX || g->k > INT32_MAX || g->batch > INT32_MAX || g->c_row > INT32_MAX || g->c_row < g->n) return false;
-  int op_a, op_b, lda, ldb, type = types[g->dtype];
-  if (!operand(g->a_row, g->a_col, g->m, g->k, &op_a, &lda) || !operand(g->b_row, g->b_col, g->k, g->n, &op_b, &ldb)) return false;
+  operands o;
   handle_t handle;
-  if ((*failure = handle_of(device, &handle))) return true;
+  operands_of(g, &o);
+  LN_GPU_TRY(handle_of(device, &handle));
   float alpha = (float)g->alpha, beta = (float)g->beta;
   bool wide = g->dtype == LN_FLOAT64;
+  int type = types[g->dtype], compute = wide ? COMPUTE_64F : COMPUTE_32F;
   const void *pa = wide ? (const void *)&g->alpha : &alpha, *pb = wide ? (const void *)&g->beta : &beta;
   /* C^T = B^T A^T, column-major */
-  int status = the_library().gemm(handle, op_b, op_a, (int)g->n, (int)g->m, (int)g->k, pa, g->b, type, ldb, g->b_batch, g->a, type, lda, g->a_batch,
-                                  pb, g->c, type, (int)g->c_row, g->c_batch, (int)g->batch, wide ? COMPUTE_64F : COMPUTE_32F, ALGO_DEFAULT);
-  if (status) *failure = "cuBLAS refused the product";
-  return true;
+  int status = the_library().gemm(handle, o.op_b, o.op_a, (int)g->n, (int)g->m, (int)g->k, pa, g->b, type, o.ldb, g->b_batch, g->a, type, o.lda,
+                                  g->a_batch, pb, g->c, type, (int)g->c_row, g->c_batch, (int)g->batch, compute, ALGO_DEFAULT);
+  return status ? "cuBLAS refused the product" : NULL;
 }

@@ -14,9 +14,36 @@ template <class T, class A> struct gemm_body {
     char *c = g.c + (batch * g.c_batch + row * g.c_row + column) * item;
     A value = (A)g.alpha * sum;
     if (g.beta != 0) value += (A)g.beta * (A)ln_load<T>(c, g.dtype);
+    if (g.bias) value += (A)ln_load<T>(g.bias + column * item, g.dtype);
     ln_store<T>(c, g.dtype, (T)value);
   }
 };
+
+/* For the library, which adds to what stands in C. */
+template <class T> struct bias_body {
+  ln_gemm g;
+  int item;
+  LN_BODY void operator()(int64_t i) const {
+    int64_t row = i / g.n, column = i - row * g.n;
+    char *c = g.c + (row / g.m * g.c_batch + row % g.m * g.c_row + column) * item;
+    ln_store<T>(c, g.dtype, ln_load<T>(g.bias + column * item, g.dtype));
+  }
+};
+
+/* The library's turn; false when it does not take the product. */
+bool by_library(const ln_gemm *g, int device, const char **failure) {
+  ln_gemm with = *g;
+  if (!ln_cublas_takes(g)) return false;
+  if (g->bias) {
+    int64_t n = g->batch * g->m * g->n;
+    int item = ln_gpu_size_of(g->dtype);
+    with.beta = 1;
+    *failure = g->dtype == LN_FLOAT64 ? ln_each(device, n, bias_body<double>{*g, item}) : ln_each(device, n, bias_body<float>{*g, item});
+    if (*failure) return true;
+  }
+  *failure = ln_cublas_gemm(&with, device);
+  return true;
+}
 
 } // namespace
 
@@ -24,7 +51,7 @@ const char *ln_gpu_gemm(const ln_gemm *g, int device) {
   const char *failure = NULL;
   int64_t n = g->batch * g->m * g->n;
   if (n == 0) return NULL;
-  if (ln_cublas_gemm(g, device, &failure)) return failure;
+  if (by_library(g, device, &failure)) return failure;
   int item = ln_gpu_size_of(g->dtype);
   if (g->dtype >= LN_INT8) return ln_each(device, n, gemm_body<int64_t, int64_t>{*g, item});
   if (g->dtype == LN_FLOAT64) return ln_each(device, n, gemm_body<double, double>{*g, item});

@@ -126,6 +126,8 @@ const char *ln_gpu_sort(int, int64_t n, const uint64_t *keys, uint64_t *keys_out
   return NULL;
 }
 
-bool ln_cublas_gemm(const ln_gemm *, int, const char **) { return false; }
+bool ln_cublas_takes(const ln_gemm *) { return false; }
+
+const char *ln_cublas_gemm(const ln_gemm *, int) { return "there is no library on the host"; }
 
 bool ln_cudnn_conv(const ln_conv *, int, int, const char **) { return false; }

@@ -41,8 +41,10 @@ const char *ln_gpu_batch_norm_dx(const ln_norm *n, int device);
 const char *ln_gpu_sgd(const ln_step *s, int device);
 const char *ln_gpu_adam(const ln_step *s, int device);
 
-/* The libraries, opened at their first use: true when one took the work (cublas.cu, cudnn.cu; never on the host). */
-bool ln_cublas_gemm(const ln_gemm *g, int device, const char **failure);
+/* The libraries, opened at their first use (cublas.cu, cudnn.cu; on the host they take nothing). */
+bool ln_cublas_takes(const ln_gemm *g);
+const char *ln_cublas_gemm(const ln_gemm *g, int device); /* what it takes; bias is left to the caller */
+/* True when it took the work. */
 bool ln_cudnn_conv(const ln_conv *c, int pass, int device, const char **failure); /* pass 0 forward, 1 dx, 2 dw */
 
 #endif

@@ -17,8 +17,8 @@ static int64_t batch_stride(const ln_tensor *t, int i, int n) {
   return own < 0 || t->shape[own] == 1 ? 0 : t->stride[own];
 }
 
-/* y[batch, m, n] = alpha a b + beta y; y row-major, a and b readable. The last batch dim is the kernel's, the others are walked. */
-static int multiply(const char *op, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta) {
+/* y[batch, m, n] = alpha a b + beta y + bias; y row-major, a and b readable. The last batch dim is the kernel's, the others are walked. */
+static int multiply(const char *op, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta, const ln_tensor *bias) {
   int n = y->ndim - 2;
   int64_t item = ln_itemsize(y), outer = ln_numel(y->shape, n > 0 ? n - 1 : 0);
   ln_gemm g = {.dtype = y->dtype,
@@ -32,6 +32,7 @@ static int multiply(const char *op, const ln_tensor *a, const ln_tensor *b, cons
                .b_col = b->stride[b->ndim - 1],
                .c_row = y->shape[n + 1],
                .c_batch = y->shape[n] * y->shape[n + 1],
+               .bias = bias ? bias->data : NULL,
                .alpha = alpha,
                .beta = beta};
   if (n > 0) {
@@ -55,14 +56,19 @@ static int multiply(const char *op, const ln_tensor *a, const ln_tensor *b, cons
 }
 
 /* The same for operands of any layout. They are only looked at: a borrowed header with other geometry will do. */
-static int product(const char *op, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta) {
+static int product_with_bias(const char *op, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta,
+                             const ln_tensor *bias) {
   ln_tensor *ca = NULL, *cb = NULL;
   int status = readable(a) ? LN_OK : ln_dense((ln_tensor *)a, a->dtype, &ca);
   if (status == LN_OK && !readable(b)) status = ln_dense((ln_tensor *)b, b->dtype, &cb);
-  if (status == LN_OK) status = multiply(op, ca ? ca : a, cb ? cb : b, y, alpha, beta);
+  if (status == LN_OK) status = multiply(op, ca ? ca : a, cb ? cb : b, y, alpha, beta, bias);
   if (ca) ln_tensor_release(ca);
   if (cb) ln_tensor_release(cb);
   return status;
+}
+
+static int product(const char *op, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta) {
+  return product_with_bias(op, a, b, y, alpha, beta, NULL);
 }
 
 static int check_pair(const char *op, const ln_tensor *a, const ln_tensor *b) {
@@ -262,14 +268,14 @@ int linear_forward(ln_call *c) {
   memcpy(shape, x->shape, sizeof(int64_t) * (size_t)x->ndim);
   shape[x->ndim - 1] = w->shape[0];
   LN_TRY(ln_call_out(c, 0, shape, x->ndim, x->dtype));
-  if (bias) LN_TRY(ln_copy_into(c->out[0], bias));
   c->keep_in = 3;
-  ln_tensor y = look(c->out[0], (int64_t[]){rows, w->shape[0]}, 2), wt = turned(w), *dense = NULL;
+  ln_tensor y = look(c->out[0], (int64_t[]){rows, w->shape[0]}, 2), wt = turned(w), flat = *x, *dense = NULL, *row = NULL;
   int status = x->ndim == 2 ? LN_OK : ln_dense(x, x->dtype, &dense);
-  if (status != LN_OK) return status;
-  ln_tensor flat = dense ? look(dense, (int64_t[]){rows, w->shape[1]}, 2) : *x;
-  status = product(c->name, &flat, &wt, &y, 1, bias ? 1 : 0);
+  if (status == LN_OK && bias) status = ln_dense(bias, bias->dtype, &row);
+  if (status == LN_OK && dense) flat = look(dense, (int64_t[]){rows, w->shape[1]}, 2);
+  if (status == LN_OK) status = product_with_bias(c->name, &flat, &wt, &y, 1, 0, row);
   if (dense) ln_tensor_release(dense);
+  if (row) ln_tensor_release(row);
   return status;
 }
 
