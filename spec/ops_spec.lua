@@ -125,6 +125,48 @@ local structured = {
   batch_norm = { function(x, w, b) return lt.batch_norm(x, w, b, nil, nil, true) end, { 3, 2, 2 }, { 2 }, { 2 } },
   mse_loss = { function(x, y) return lt.mse_loss(x, y) end, { 2, 3 }, { 2, 3 } },
   cross_entropy = { function(x) return lt.cross_entropy(x, lt.LongTensor { 2, 0 }, { label_smoothing = 0.1 }) end, { 2, 3 } },
+  amin = { function(x) return x:amin(0) end, { 3, 2 } },
+  min_dim = { function(x) return (x:min(1)) end, { 2, 3 } },
+  mm = { function(a, b) return a:mm(b) end, { 2, 3 }, { 3, 2 } },
+  bmm = { function(a, b) return a:bmm(b) end, { 2, 2, 3 }, { 2, 3, 1 } },
+  baddbmm = { function(c, a, b) return lt.baddbmm(c, a, b, 0.5, 2) end, { 2 }, { 1, 3, 2 }, { 1, 2, 2 } },
+  scatter = { function(x, s) return x:scatter(1, lt.LongTensor { { 2, 0 } }, s) end, { 2, 3 }, { 1, 2 } },
+  scatter_value = { function(x) return ops.scatter_value(x, 1, lt.LongTensor { { 2, 0 } }, 3) end, { 2, 3 } },
+  index_add = { function(x, s) return x:index_add(0, lt.LongTensor { 1, 1, 0 }, s) end, { 2, 3 }, { 3, 3 } },
+  index_put = { function(x, v) return x:index_put({ lt.LongTensor { 1, 0 } }, v) * x:index_put({ lt.LongTensor { 1, 1 } }, v, true) end, { 3, 2 }, { 2, 2 } },
+  masked_select = { function(x) return x:masked_select(lt.BoolTensor { { true, false, true }, { false, true, false } }) end, { 2, 3 } },
+  masked_scatter = { function(x, s) return x:masked_scatter(lt.BoolTensor { { true, false, true }, { false, true, false } }, s) end, { 2, 3 }, { 4 } },
+  embedding_dw = { function(dy) return ops.embedding_dw(dy, lt.LongTensor { 2, 0, 2 }, 3) end, { 3, 2 } },
+  nll_loss = { function(x) return lt.nll_loss(x, lt.LongTensor { 2, 0, 1 }, { ignore_index = 1 }) end, { 3, 3 } },
+  conv2d_dx = { function(dy, w) return ops.conv2d_dx(dy, w, { 1, 2, 4, 3 }, { 2, 1 }, 1) end, { 1, 2, 2, 3 }, { 2, 2, 3, 3 } },
+  conv2d_dw = { function(x, dy) return ops.conv2d_dw(x, dy, { 2, 2, 3, 3 }, { 2, 1 }, 1) end, { 1, 2, 4, 3 }, { 1, 2, 2, 3 } },
+  max_pool2d_dx = { function(dy) return ops.max_pool2d_dx(dy, lt.LongTensor { { { 5, 2 } } }, { 1, 2, 4 }, 2) end, { 1, 1, 2 } },
+  avg_pool2d_dx = { function(dy) return ops.avg_pool2d_dx(dy, { 1, 1, 3, 3 }, 2, 1, 1) end, { 1, 1, 4, 4 } },
+  dropout = { function(x)
+    lt.manual_seed(5)
+    return lt.dropout(x, 0.4) * x
+  end, { 2, 3 } },
+  view = { function(x) return x:view(3, 2) end, { 2, 3 } },
+  permute = { function(x) return x:permute(2, 0, 1) end, { 2, 3, 2 } },
+  transpose = { function(x) return x:transpose(0, 1) end, { 2, 3 } },
+  expand = { function(x) return x:expand(3, 2, 2) end, { 2, 1 } },
+  select = { function(x) return x:select(1, -1) end, { 2, 3 } },
+  slice = { function(x) return x:slice(1, 0, 3, 2) end, { 2, 3 } },
+  narrow = { function(x) return x:narrow(1, 1, 2) end, { 2, 3 } },
+  unsqueeze = { function(x) return x:unsqueeze(1) end, { 2, 3 } },
+  squeeze = { function(x) return x:squeeze(1) end, { 2, 1, 3 } },
+  diagonal = { function(x) return x:diagonal(1) end, { 3, 3 } },
+  reshape = { function(x) return x:t():reshape(6) end, { 2, 3 } },
+  flatten = { function(x) return x:flatten(1) end, { 2, 3, 2 } },
+  contiguous = { function(x) return x:t():contiguous() end, { 2, 3 } },
+  clone = { function(x) return x:t():clone() end, { 2, 3 } },
+  to = { function(x) return x:to("float64", nil, true) end, { 2, 3 } },
+  copy = { function(x, y) return ops.copy(x, y) end, { 2, 3 }, { 3 } },
+  as_strided_scatter = { function(x, s) return ops.as_strided_scatter(x, s, { 2, 2 }, { 3, 1 }, 1) end, { 2, 3 }, { 2, 2 } },
+  sum_to_size = { function(x) return x:sum_to_size({ 1, 3 }) end, { 2, 3 } },
+  fill = { function(x) return ops.fill(x, 2) * x end, { 2, 3 } },
+  tril = { function(x) return x:tril(-1) end, { 3, 3 } },
+  triu = { function(x) return x:triu(1) end, { 3, 3 } },
   views = { function(x) return x:transpose(0, 1):unsqueeze(0)[":, 1:, ::2"]:expand(2, 2, 1):reshape(-1) end, { 2, 3 } },
   as_strided = { function(x) return x:as_strided({ 2, 3 }, { 1, 1 }) end, { 4 } },
   in_place = { function(x, y)
@@ -143,4 +185,10 @@ describe("the gradient of", function()
       assert.is_true(gradgradcheck(case[1], inputs))
     end)
   end
+
+  it("no operator is left out", function()
+    for _, info in ipairs(ops.list) do
+      if not ELEMENTWISE[info.kind] and info.grad ~= 0 then assert.is_truthy(structured[info.name], info.name) end
+    end
+  end)
 end)

@@ -38,6 +38,7 @@ local env = {
   abs = on_tensors("abs", math.abs),
   sign = on_tensors("sign", sign),
   floor = on_tensors("floor", math.floor),
+  floordiv = on_tensors("floor_divide", function(a, b) return math.floor(a / b) end),
   sigmoid = on_tensors("sigmoid", sigmoid),
   maximum = on_tensors("maximum", math.max),
   minimum = on_tensors("minimum", math.min),
