@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES := luajit libluajit-5.1-dev gcc g++ cmake ninja-build pkg-config libopenblas-openmp-dev libdnnl-dev zlib1g-dev lua-busted
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench lint docs rock clean
+.PHONY: help deps configure library build demo test bench lint docs rock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -14,30 +14,35 @@ help: ## this list
 deps: ## installs what is missing, by Debian's package names
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then \
-	  echo "installing $$missing"; \
+	  echo installing $$missing; \
 	  $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 
-build: deps ## the library and its CPU kernels
+configure: deps
 	@cmake -S . -B $(BUILD) -G Ninja $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
+
+library: configure ## the library with its CPU kernels, nothing else
+	@cmake --build $(BUILD) -j $(JOBS) --target lunette
+
+build: configure ## that and the CUDA plug-in, where nvcc is found, and the stand-in for its specs
 	@cmake --build $(BUILD) -j $(JOBS)
 
-demo: build ## trains a network on handwritten digits and looks at a few
+demo: library ## trains a network on handwritten digits and looks at a few
 	@lua/lunette/bin/lunette examples/digits.lua
 
 test: build ## every spec, then again with all tensors on a stand-in for a CUDA device
 	@busted $(BUSTED_FLAGS)
 	@LUNETTE_TEST_DEVICE=cuda LUNETTE_CUDA_PLUGIN=$(CURDIR)/$(BUILD)/liblunette_cuda_host.so busted $(BUSTED_FLAGS)
 
-bench: build ## Lunette beside PyTorch, where that is installed
+bench: library ## Lunette beside PyTorch, where that is installed
 	@lua/lunette/bin/lunette bench/run.lua
 
 lint: ## luacheck and clang-format, changing nothing
 	luacheck -q lua spec examples bench
 	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
 
-docs: build ## the reference of all operators, into build/docs
+docs: library ## the reference of all operators, into build/docs
 	@lua/lunette/bin/lunette docs/build.lua $(BUILD)/docs
 
 rock: ## packs what is committed as build/lunette-scm-1.src.rock
