@@ -7,6 +7,7 @@ local nn, F, optim, data = lt.nn, lt.nn.functional, lt.optim, lt.data
 local Progress = require("lunette.progress")
 
 local here = arg[0]:match("^(.*/)") or "./"
+local show = dofile(here .. "picture.lua")
 local seed = tonumber(arg[1]) or 0
 local EPOCHS, BATCH, HELD_OUT = 60, 64, 360
 local SAVED = "digits.safetensors"
@@ -80,20 +81,6 @@ local function train(net, loader, x_test, y_test)
   return accuracy(net, x_test, y_test)
 end
 
---- A picture in the terminal, two characters a pixel.
-local function show(picture, caption)
-  local shades = { " ", ".", ":", "o", "O", "@" }
-  for _, row in lt.enumerate(picture[0]) do
-    local text = {}
-    for i, value in ipairs(row:tolist()) do
-      local shade = shades[1 + math.floor(value * 5 + 0.5)]
-      text[i] = shade .. shade
-    end
-    print("    " .. table.concat(text))
-  end
-  print("    " .. caption .. "\n")
-end
-
 lt.manual_seed(seed)
 local pictures, classes = load_digits()
 local order = lt.randperm(pictures:size(0))
@@ -113,5 +100,5 @@ print(("saved to %s and loaded into a fresh network: %.2f %%\n"):format(SAVED, 1
 
 for i = 0, 2 do
   local sure, class = read(fresh, x_test[{ { i } }]):max(1)
-  show(x_test[i], ("the network says %d (%.1f %%), it is %d"):format(class:item(), 100 * sure:item(), y_test[i]:item()))
+  show(x_test[i][0], 2, ("the network says %d (%.1f %%), it is %d"):format(class:item(), 100 * sure:item(), y_test[i]:item()))
 end

@@ -9,6 +9,7 @@ local ffi = require("ffi")
 local lt = require("lunette")
 local nn, F, optim, data = lt.nn, lt.nn.functional, lt.optim, lt.data
 local Progress = require("lunette.progress")
+local show = dofile((arg[0]:match("^(.*/)") or "./") .. "picture.lua")
 
 local folder = arg[1]
 local seed = tonumber(arg[2]) or 0
@@ -85,17 +86,6 @@ local function accuracy(net, pictures, classes)
   return right / #pictures
 end
 
---- Every second row of a picture in the terminal: a character is about twice as high as it is wide.
-local function show(picture, caption)
-  local shades = { " ", ".", ":", "o", "O", "@" }
-  for _, row in lt.enumerate(picture[{ 0, lt.slice(0, 28, 2) }]) do
-    local text = {}
-    for i, value in ipairs(row:tolist()) do text[i] = shades[1 + math.floor(value / 255 * 5 + 0.5)] end
-    print("    " .. table.concat(text))
-  end
-  print("    " .. caption .. "\n")
-end
-
 lt.manual_seed(seed)
 local pictures, classes = load("train")
 local test_pictures, test_classes = load("t10k")
@@ -112,5 +102,6 @@ print(("saved to %s and loaded into a fresh network: %.2f %%\n"):format(SAVED, 1
 for i = 0, 2 do
   local said = lt.no_grad(function() return F.softmax(fresh(normalised(test_pictures[{ { i } }])), 1) end)
   local sure, class = said:max(1)
-  show(test_pictures[i], ("the network says %d (%.1f %%), it is %d"):format(class:item(), 100 * sure:item(), test_classes[i]:item()))
+  local rows = test_pictures[i][{ 0, lt.slice(0, 28, 2) }] -- a character is about twice as high as it is wide
+  show(rows:float() / 255, 1, ("the network says %d (%.1f %%), it is %d"):format(class:item(), 100 * sure:item(), test_classes[i]:item()))
 end
