@@ -42,6 +42,7 @@ static ln_t neutral(int kind) {
 
 #define MEET_SUM(a, x) ((a) + (x))
 #define MEET_PROD(a, x) ((a) * (x))
+/* NaN wins, and stays: nothing is beyond it. */
 #define MEET_MAX(a, x) ((((x) > (a)) | ((x) != (x))) ? (x) : (a))
 #define MEET_MIN(a, x) ((((x) < (a)) | ((x) != (x))) ? (x) : (a))
 
@@ -49,24 +50,14 @@ static acc_t merge(enum meet how, acc_t a, acc_t x) {
   switch (how) {
   case SUM: return a + x;
   case PROD: return a * x;
-  case MAX: return a != a ? a : MEET_MAX(a, x);
-  default: return a != a ? a : MEET_MIN(a, x);
+  case MAX: return MEET_MAX(a, x);
+  default: return MEET_MIN(a, x);
   }
 }
 
 /* -- One chunk of contiguous values, a multiple of LN_LANES -- */
 
-#define CHUNK_OF(name, MEET)                                                                                 \
-  static ln_t name(const ln_t *x, int64_t n, ln_t start) {                                                   \
-    ln_t LN_ALIGN lane[LN_LANES];                                                                            \
-    for (int j = 0; j < LN_LANES; j++) lane[j] = start;                                                      \
-    for (int64_t i = 0; i < n; i += LN_LANES)                                                                \
-      for (int j = 0; j < LN_LANES; j++) lane[j] = lane[j] != lane[j] ? lane[j] : MEET(lane[j], x[i + j]);   \
-    for (int half = LN_LANES / 2; half; half /= 2)                                                           \
-      for (int j = 0; j < half; j++) lane[j] = lane[j] != lane[j] ? lane[j] : MEET(lane[j], lane[j + half]); \
-    return lane[0];                                                                                          \
-  }
-#define CHUNK_PLAIN(name, MEET)                                               \
+#define CHUNK_OF(name, MEET)                                                  \
   static ln_t name(const ln_t *x, int64_t n, ln_t start) {                    \
     ln_t LN_ALIGN lane[LN_LANES];                                             \
     for (int j = 0; j < LN_LANES; j++) lane[j] = start;                       \
@@ -76,10 +67,35 @@ static acc_t merge(enum meet how, acc_t a, acc_t x) {
       for (int j = 0; j < half; j++) lane[j] = MEET(lane[j], lane[j + half]); \
     return lane[0];                                                           \
   }
-CHUNK_PLAIN(chunk_sum, MEET_SUM)
-CHUNK_PLAIN(chunk_prod, MEET_PROD)
-CHUNK_OF(chunk_max, MEET_MAX)
-CHUNK_OF(chunk_min, MEET_MIN)
+CHUNK_OF(chunk_sum, MEET_SUM)
+CHUNK_OF(chunk_prod, MEET_PROD)
+
+/* Extremes choose, which compilers vectorise only when told how. */
+typedef ln_t lanes __attribute__((vector_size(LN_LANES * sizeof(ln_t))));
+#if LN_IS(LN_TYPE) == LN_IS_f32
+typedef int32_t mask __attribute__((vector_size(LN_LANES * sizeof(ln_t))));
+#else
+typedef int64_t mask __attribute__((vector_size(LN_LANES * sizeof(ln_t))));
+#endif
+typedef lanes loose_lanes __attribute__((aligned(sizeof(ln_t)), may_alias));
+
+#define CHUNK_OF_EXTREME(name, MEET, BEYOND)                                  \
+  static ln_t name(const ln_t *x, int64_t n, ln_t start) {                    \
+    ln_t LN_ALIGN lane[LN_LANES];                                             \
+    for (int j = 0; j < LN_LANES; j++) lane[j] = start;                       \
+    lanes best = *(loose_lanes *)lane;                                        \
+    for (int64_t i = 0; i < n; i += LN_LANES) {                               \
+      lanes v = *(const loose_lanes *)(x + i);                                \
+      mask m = (mask)(v BEYOND best) | (mask)(v != v);                        \
+      best = (lanes)(((mask)v & m) | ((mask)best & ~m));                      \
+    }                                                                         \
+    *(loose_lanes *)lane = best;                                              \
+    for (int half = LN_LANES / 2; half; half /= 2)                            \
+      for (int j = 0; j < half; j++) lane[j] = MEET(lane[j], lane[j + half]); \
+    return lane[0];                                                           \
+  }
+CHUNK_OF_EXTREME(chunk_max, MEET_MAX, >)
+CHUNK_OF_EXTREME(chunk_min, MEET_MIN, <)
 
 static ln_t chunk(enum meet how, const ln_t *x, int64_t n, ln_t start) {
   switch (how) {
@@ -215,17 +231,15 @@ static bool is_columns(const ln_fold *f) {
          f->x_inner_stride[0] != ln_cpu_size_of(f->x_dtype);
 }
 
-#define COLUMN_STEP(MEET, KEEP) \
-  for (int64_t c = 0; c < padded; c++) lane[c] = KEEP(lane[c]) ? lane[c] : MEET(lane[c], row[c]);
-#define NEVER(a) 0
-#define IS_NAN(a) ((a) != (a))
+#define COLUMN_STEP(MEET) \
+  for (int64_t c = 0; c < padded; c++) lane[c] = MEET(lane[c], row[c]);
 
 static void meet_rows(enum meet how, ln_t *restrict lane, const ln_t *restrict row, int64_t padded) {
   switch (how) {
-  case SUM: COLUMN_STEP(MEET_SUM, NEVER) return;
-  case PROD: COLUMN_STEP(MEET_PROD, NEVER) return;
-  case MAX: COLUMN_STEP(MEET_MAX, IS_NAN) return;
-  default: COLUMN_STEP(MEET_MIN, IS_NAN) return;
+  case SUM: COLUMN_STEP(MEET_SUM) return;
+  case PROD: COLUMN_STEP(MEET_PROD) return;
+  case MAX: COLUMN_STEP(MEET_MAX) return;
+  default: COLUMN_STEP(MEET_MIN) return;
   }
 }
 
@@ -271,21 +285,28 @@ static void fold_columns(const job *w, int threads) {
 
 /* -- The place of an extreme -- */
 
+/* The first place of v, which is there; NaN equals NaN. */
+static int64_t find(const ln_t *x, ln_t v) {
+  int64_t k = 0;
+  while (!((x[k] == v) | ((v != v) & (x[k] != x[k])))) k++;
+  return k;
+}
+
 static void fold_place(const job *w, int64_t i) {
   const ln_fold *f = w->fold;
+  enum meet how = w->kind == LN_FOLD_ARGMAX ? MAX : MIN;
+  ln_t start = how == MAX ? LOWEST : HIGHEST, value = start, LN_ALIGN buffer[CHUNK];
   int64_t x, y, best = 0;
-  ln_t value = 0, LN_ALIGN buffer[CHUNK];
   place(f, i, &x, &y);
   for (int64_t from = 0; from < f->inner_numel; from += CHUNK) {
-    int64_t n = f->inner_numel - from < CHUNK ? f->inner_numel - from : CHUNK;
+    int64_t n = f->inner_numel - from < CHUNK ? f->inner_numel - from : CHUNK, padded = (n + LN_LANES - 1) & ~(int64_t)(LN_LANES - 1);
     read(f, f->x + x, from, n, buffer);
-    for (int64_t k = 0; k < n; k++) {
-      ln_t v = buffer[k];
-      bool better = w->kind == LN_FOLD_ARGMAX ? v > value : v < value;
-      if ((from + k == 0) | (value == value && (better || v != v))) {
-        value = v;
-        best = from + k;
-      }
+    for (int64_t k = n; k < padded; k++) buffer[k] = start;
+    ln_t v = chunk(how, buffer, padded, start);
+    bool better = how == MAX ? v > value : v < value;
+    if (from == 0 || (value == value && (better || v != v))) {
+      value = v;
+      best = from + find(buffer, v);
     }
   }
   *(int64_t *)(f->y + y) = best;

@@ -32,13 +32,14 @@ static void write_row(const strip *s, int64_t i, const ln_t *row) {
   LN_FN(store)(s->rows->out + row_offset(s, i), s->stride, s->rows->dtype, s->rows->size, row);
 }
 
+/* The largest number; NaN is passed over, as the sum that follows finds it. */
 static ln_t row_max(const ln_t *x, int64_t n) {
   ln_t LN_ALIGN lane[LN_LANES];
-  for (int j = 0; j < LN_LANES; j++) lane[j] = x[j];
-  for (int64_t i = LN_LANES; i < n; i += LN_LANES)
-    for (int j = 0; j < LN_LANES; j++) lane[j] = maximum(x[i + j], lane[j]);
+  for (int j = 0; j < LN_LANES; j++) lane[j] = (ln_t)-INFINITY;
+  for (int64_t i = 0; i < n; i += LN_LANES)
+    for (int j = 0; j < LN_LANES; j++) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
   for (int half = LN_LANES / 2; half; half /= 2)
-    for (int j = 0; j < half; j++) lane[j] = maximum(lane[j], lane[j + half]);
+    for (int j = 0; j < half; j++) lane[j] = lane[j] > lane[j + half] ? lane[j] : lane[j + half];
   return lane[0];
 }
 
