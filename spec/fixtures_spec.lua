@@ -1,199 +1,109 @@
---- Every operator against what PyTorch makes of the same inputs, in three layouts; and the calls that PyTorch refuses. The cases are written by
---- fixtures/ops.py.
+--- The operators against PyTorch: the cases of spec/fixtures/ops.py, in several layouts of the inputs.
 
 local lt = require("lunette")
-local fixtures = require("spec.fixtures.ops")
 
--- Inputs ---------------------------------------------------------------------------------------------------------------------------------
+local here = debug.getinfo(1, "S").source:match("^@(.*)fixtures_spec%.lua$")
+local cases = dofile(here .. "fixtures/ops.lua")
+local unpack = unpack
 
-local function words_of(text)
-  local words = {}
-  for word in text:gmatch("%S+") do words[#words + 1] = word end
-  return words
+local SPECIAL = { 0, -0.0, 800, -800, math.huge, -math.huge, 0 / 0, 1, -1, 0.5, -2.5, 1e-6 }
+
+local function count(shape)
+  local n = 1
+  for _, size in ipairs(shape) do n = n * size end
+  return n
 end
 
-local function shape_of(word)
-  local shape, n = {}, 1
-  for size in word:gmatch("%d+") do
-    shape[#shape + 1] = tonumber(size)
-    n = n * tonumber(size)
+--- An input from its recipe; ops.py says what the kinds are.
+local function make(recipe)
+  local kind, shape, dtype = unpack(recipe)
+  if kind == "special" then return lt.tensor(SPECIAL, { dtype = shape }) end
+  if kind == "list" then return lt.tensor(shape, { dtype = "float64" }):to(dtype) end
+  local values, extra = {}, recipe[4] or 0
+  for i = 0, count(shape) - 1 do
+    values[i + 1] = kind == "wave" and math.sin(i + extra) * 2 or (i * 7 + extra) % 11 - (dtype == "uint8" and 0 or 5)
   end
-  return shape, n
+  return lt.tensor(values, { dtype = "float64" }):to(dtype):reshape(shape)
 end
 
-local SPECIAL = { inf = math.huge, ["-inf"] = -math.huge, nan = 0 / 0, ["-nan"] = 0 / 0, ["-0"] = -1 / math.huge }
-local function number(word) return SPECIAL[word] or tonumber(word) end
-
-local makers = {}
-
-function makers.wave(i, dtype, phase, scale, shift)
-  local value = math.sin(i + phase) * scale + shift
-  return dtype:find("float16") and math.floor(value * 64 + 0.5) / 64 or value
-end
-
-function makers.ints(i, _, low, high) return low + i * 7 % (high - low + 1) end
-
-function makers.bools(i, _, phase) return (i + phase) % 3 ~= 1 and 1 or 0 end
-
---- "wave float32 2x3 0.5 1 0" or "data int64 2 5 7" as a tensor.
-local function build(text)
-  local words = words_of(text)
-  local kind, dtype, values = words[1], words[2], {}
-  local shape, n = shape_of(words[3])
-  local a, b, c = number(words[4] or ""), number(words[5] or ""), number(words[6] or "")
-  for i = 0, n - 1 do
-    local word = words[4 + i]
-    if kind ~= "data" then
-      values[i + 1] = makers[kind](i, dtype, a, b, c)
-    else
-      values[i + 1] = dtype:find("float") and number(word) or word
-    end
-  end
-  return lt.tensor(values, { dtype = dtype }):reshape(shape)
-end
-
-local function build_all(text)
-  local list = {}
-  for part in text:gmatch("[^;]+") do list[#list + 1] = build(part) end
-  return list
-end
-
---- The same values, laid out otherwise; only for tensors of two dimensions and more.
 local layouts = {
-  { "contiguous", function(t) return t end },
-  { "transposed", function(t) return t:transpose(0, -1):contiguous():transpose(0, -1) end },
-  { "sliced", function(t)
-    local shape = t.shape:totable()
-    shape[1], shape[#shape] = shape[1] + 1, shape[#shape] * 2 + 3
-    local view = lt.ones(shape, { dtype = t.dtype }):narrow(0, 1, t:size(0)):slice(-1, 3, nil, 2)
-    view:copy_(t)
-    return view
-  end },
+  contiguous = function(t) return t end,
+  transposed = function(t) return t:dim() > 1 and t:transpose(0, -1):contiguous():transpose(0, -1) or t end,
+  sliced = function(t)
+    if t:dim() == 0 then return t end
+    local shape, last = { t.shape:unpack() }, t:dim() - 1
+    shape[#shape] = shape[#shape] * 2 + 3
+    if last > 0 then shape[1] = shape[1] + 1 end
+    local view = lt.zeros(shape, { dtype = t.dtype }):narrow(0, last > 0 and 1 or 0, last > 0 and t:size(0) or shape[1])
+    return view:slice(-1, 2, nil, 2):narrow(-1, 0, t:size(-1)):copy_(t)
+  end,
 }
 
-local function laid(list, lay)
-  local changed = {}
-  for i, t in ipairs(list) do changed[i] = t:dim() >= 2 and lay(t:clone()) or t:clone() end
-  return changed
-end
+-- Relative to the value, or to the largest element: sums cancel.
+local TOLERANCE = { float32 = 2e-6, float64 = 1e-13, float16 = 1e-3, bfloat16 = 8e-3 }
 
--- Calls ----------------------------------------------------------------------------------------------------------------------------------
-
-local environment = setmetatable({
-  lt = lt,
-  put = function(t, key, value)
-    t[key] = value
-    return t
-  end,
-}, { __index = _G })
-
-local compiled = {}
-local function call(text, inputs)
-  local fn = compiled[text]
-  if not fn then
-    fn = setfenv(assert(loadstring("local x, y, z = ... return " .. text)), environment)
-    compiled[text] = fn
-  end
-  return (fn(unpack(inputs)))
-end
-
--- Comparison -----------------------------------------------------------------------------------------------------------------------------
-
---- name -> relative tolerance, and what a sum of numbers around 1 may lose by cancellation.
-local TOLERANCE = { float32 = { 1e-5, 1e-6 }, float64 = { 1e-12, 1e-14 } }
-local MANTISSA = { float16 = { 10, -24 }, bfloat16 = { 7, -133 } } -- bits, and the exponent of the smallest number
-
-local function close(got, want, dtype)
+local function same(got, want, scale, tolerance)
   if want ~= want then return got ~= got end
-  if got == want then return want ~= 0 or 1 / got == 1 / want end
-  if math.abs(want) == math.huge or math.abs(got) == math.huge then return false end
-  local half = MANTISSA[dtype]
-  if half then
-    local _, exponent = math.frexp(want)
-    return math.abs(got - want) <= 2 ^ math.max(exponent - 1 - half[1], half[2])
-  end
-  local tolerance = TOLERANCE[dtype]
-  return math.abs(got - want) <= math.max(tolerance[1] * math.abs(want), tolerance[2])
+  if want == got then return true end
+  return math.abs(got - want) <= tolerance * math.max(math.abs(want), scale)
 end
 
-local function texts(t)
-  local list = t:reshape(-1):tolist()
-  for i, v in ipairs(list) do
-    local text = type(v) == "boolean" and (v and "1" or "0") or type(v) == "number" and ("%.17g"):format(v) or tostring(v):gsub("LL", "")
-    list[i] = text
+local function numbers(text)
+  local list, scale = {}, 1e-3
+  for word in text:gmatch("%S+") do
+    local v = word:find("nan") and 0 / 0 or tonumber((word:gsub("inf", "1e999")))
+    list[#list + 1] = v
+    if v == v and math.abs(v) < math.huge then scale = math.max(scale, math.abs(v)) end
   end
-  return list
+  return list, scale
 end
 
---- What is wrong with the result, or nil.
-local function difference(got, text)
-  if not lt.is_tensor(got) then got = lt.tensor(got) end
-  local words = words_of(text)
-  local shape = table.concat(got.shape:totable(), "x")
-  if shape == "" then shape = "-" end
-  if got.dtype ~= words[1] or shape ~= words[2] then return ("%s %s instead of %s %s"):format(got.dtype, shape, words[1], words[2]) end
-  local list = texts(got)
-  for i, v in ipairs(list) do
-    local want = words[i + 2]
-    local same = v == want
-    if not same and got.dtype:find("float") then same = close(tonumber(v) or number(v), number(want), got.dtype) end
-    if not same then return ("element %d is %s instead of %s"):format(i - 1, v, want) end
-  end
-end
-
--- The specs ------------------------------------------------------------------------------------------------------------------------------
-
-local function by_operator(rows)
-  local names, groups = {}, {}
-  for _, row in ipairs(rows) do
-    if not groups[row[1]] then
-      names[#names + 1], groups[row[1]] = row[1], {}
-    end
-    table.insert(groups[row[1]], row)
-  end
-  return names, groups
-end
-
-local function check(row, problems)
-  local _, text, inputs, want, plain = unpack(row, 1, 5)
-  local list = build_all(inputs)
-  for i, layout in ipairs(layouts) do
-    if i == 1 or not plain then
-      local ok, got = pcall(call, text, laid(list, layout[2]))
-      local problem = not ok and tostring(got) or difference(got, want)
-      if problem then
-        problems[#problems + 1] = ("%s  of %s, %s: %s"):format(text, inputs, layout[1], problem)
-        return
-      end
+local function check(where, got, expected)
+  local dtype, shape, text = unpack(expected)
+  assert.are.equal(dtype, got.dtype, where)
+  assert.are.same(shape, { got.shape:unpack() }, where)
+  local values, scale = numbers(text)
+  local flat = got:detach():reshape(-1):to("float64"):tolist()
+  for i, want in ipairs(values) do
+    local at = TOLERANCE[dtype] or 0
+    if not same(flat[i], want, at > 0 and scale or 0, at) then
+      error(("%s: element %d is %.17g, PyTorch has %.17g"):format(where, i - 1, flat[i], want), 2)
     end
   end
 end
 
-describe("as in PyTorch", function()
-  local names, groups = by_operator(fixtures.cases)
-  for _, name in ipairs(names) do
-    it(name .. " gives the dtype, shape and values, in every layout", function()
-      local problems = {}
-      for _, row in ipairs(groups[name]) do check(row, problems) end
-      assert(#problems == 0, ("%d of %d cases:\n%s"):format(#problems, #groups[name], table.concat(problems, "\n")))
-    end)
+local function run(case, lay)
+  local _, call, recipes, expected = unpack(case)
+  local inputs = {}
+  for i, recipe in ipairs(recipes) do inputs[i] = lay(make(recipe)) end
+  local fn = assert(loadstring("local lt, x, y, z = ... return " .. call))
+  local results = { fn(lt, unpack(inputs)) }
+  if type(results[1]) == "table" then results = results[1] end
+  for i, want in ipairs(expected) do
+    if not (i > 1 and results[i] == nil) then check(("%s (%s), result %d"):format(call, case[3][1][3] or case[3][1][2], i - 1), results[i], want) end
   end
-end)
+end
 
-describe("what PyTorch refuses", function()
-  local names, groups = by_operator(fixtures.errors)
-  for _, name in ipairs(names) do
-    it(name .. " refuses too, and says why", function()
-      local problems = {}
-      for _, row in ipairs(groups[name]) do
-        local ok, message = pcall(call, row[2], build_all(row[3]))
-        if ok then
-          problems[#problems + 1] = ("%s  of %s raises nothing"):format(row[2], row[3])
-        elseif not tostring(message):find(row[4], 1, true) then
-          problems[#problems + 1] = ("%s  of %s does not mention %q: %s"):format(row[2], row[3], row[4], tostring(message))
+local families, order = {}, {}
+for _, case in ipairs(cases) do
+  if not families[case[1]] then
+    families[case[1]] = {}
+    order[#order + 1] = case[1]
+  end
+  table.insert(families[case[1]], case)
+end
+
+describe("agrees with PyTorch in every dtype and layout:", function()
+  for _, name in ipairs(order) do
+    for layout, lay in pairs(name == "view" and { contiguous = layouts.contiguous } or layouts) do -- a view of other strides may be refused
+      it(name .. ", " .. layout, function()
+        local wrong = {}
+        for _, case in ipairs(families[name]) do
+          local ok, message = pcall(run, case, lay)
+          if not ok then wrong[#wrong + 1] = case[2] .. " -> " .. tostring(type(message) == "table" and message.message or message) end
         end
-      end
-      assert(#problems == 0, table.concat(problems, "\n"))
-    end)
+        if #wrong > 0 then error(#wrong .. " of " .. #families[name] .. " differ:\n" .. table.concat(wrong, "\n")) end
+      end)
+    end
   end
 end)
