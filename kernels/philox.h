@@ -1,11 +1,12 @@
 /* philox.h - the counter-based generator Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) and the
- * distributions drawn from it. C and CUDA C++ read the same text, compiled without fused multiply-add and without libm, so that a seed gives the
+ * distributions drawn from it. C and CUDA C++ read the same text, compiled without fused multiply-add and without libm but for the square root, so that a seed gives the
  * same bits on every device: number i of a reservation that begins at `offset` is a function of (seed, offset + i) alone. */
 #ifndef LUNETTE_PHILOX_H
 #define LUNETTE_PHILOX_H
 
 #include "inline.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -54,8 +55,9 @@ LN_INLINE double ln_draw_log(double x) {
     x = x * 0.5;
     exponent = exponent + 1;
   }
-  double s = (x - 1.0) / (x + 1.0), z = s * s, sum = 1.0 / 21.0;
-  for (int k = 19; k >= 1; k -= 2) sum = sum * z + 1.0 / (double)k;
+  double s = (x - 1.0) / (x + 1.0), z = s * s, sum = 1.0 / 21;
+  sum = ((((sum * z + 1.0 / 19) * z + 1.0 / 17) * z + 1.0 / 15) * z + 1.0 / 13) * z + 1.0 / 11;
+  sum = ((((sum * z + 1.0 / 9) * z + 1.0 / 7) * z + 1.0 / 5) * z + 1.0 / 3) * z + 1.0;
   return 2.0 * s * sum + (double)exponent * 0.6931471805599453;
 }
 
@@ -75,24 +77,20 @@ LN_INLINE double ln_draw_cos_turn(double u) {
   return negative ? -c : c;
 }
 
-/* The square root by Newton's steps on a bit-level guess, the same on every device. x > 0. */
-LN_INLINE double ln_draw_sqrt(double x) {
-  uint64_t bits;
-  double y;
-  memcpy(&bits, &x, sizeof bits);
-  bits = (bits >> 1) + 0x1ff8000000000000ull;
-  memcpy(&y, &bits, sizeof y);
-  for (int k = 0; k < 5; k++) y = 0.5 * (y + x / y);
-  return y;
-}
-
-/* A standard normal number (Box and Muller): each takes a block of its own. */
-LN_INLINE double ln_draw_normal(uint64_t seed, uint64_t i) {
-  ln_philox b = ln_philox_block(seed, i, 1);
+/* Two standard normal numbers (Box and Muller) of a block of their own. The square root is IEEE's, alike everywhere. */
+LN_INLINE void ln_draw_normals(uint64_t seed, uint64_t pair, double *out) {
+  ln_philox b = ln_philox_block(seed, pair, 1);
   double u = ((double)(((uint64_t)b.v[1] << 32 | b.v[0]) >> 11) + 1.0) * 0x1p-53; /* (0, 1] */
   double turn = (double)(((uint64_t)b.v[3] << 32 | b.v[2]) >> 11) * 0x1p-53;
-  double square = -2.0 * ln_draw_log(u);
-  return square > 0 ? ln_draw_sqrt(square) * ln_draw_cos_turn(turn) : 0.0;
+  double square = -2.0 * ln_draw_log(u), radius = sqrt(square > 0 ? square : 0.0);
+  out[0] = radius * ln_draw_cos_turn(turn);
+  out[1] = radius * ln_draw_cos_turn(turn < 0.25 ? turn + 0.75 : turn - 0.25); /* the sine */
+}
+
+LN_INLINE double ln_draw_normal(uint64_t seed, uint64_t i) {
+  double two[2];
+  ln_draw_normals(seed, i >> 1, two);
+  return two[i & 1];
 }
 
 /* A whole number in [0, range): the high half of a product, biased by less than range / 2^64. */

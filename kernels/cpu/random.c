@@ -16,7 +16,6 @@ static double draw(const work *w, uint64_t i, bool wide) {
   uint64_t n = w->offset + i;
   switch (w->kind) {
   case LN_RANDOM_UNIFORM: return w->a + (w->b - w->a) * ln_draw_unit(ln_draw_bits(w->seed, n), wide);
-  case LN_RANDOM_NORMAL: return w->a + w->b * ln_draw_normal(w->seed, n);
   default: return ln_draw_unit(ln_draw_bits(w->seed, n), 1) < w->a;
   }
 }
@@ -25,6 +24,19 @@ static double draw(const work *w, uint64_t i, bool wide) {
 static double below_end(const work *w, double v, bool wide) {
   if (w->kind == LN_RANDOM_UNIFORM && !wide && (float)v >= (float)w->b && w->a < w->b) return w->a;
   return v;
+}
+
+/* n normal numbers from number i of the reservation on, two at a time. */
+static void draw_normals(const work *w, uint64_t i, int64_t n, double *out) {
+  uint64_t first = w->offset + i;
+  int64_t k = 0;
+  if (first & 1) out[k++] = w->a + w->b * ln_draw_normal(w->seed, first);
+  for (; k + 1 < n; k += 2) {
+    ln_draw_normals(w->seed, (first + (uint64_t)k) >> 1, out + k);
+    out[k] = w->a + w->b * out[k];
+    out[k + 1] = w->a + w->b * out[k + 1];
+  }
+  if (k < n) out[k] = w->a + w->b * ln_draw_normal(w->seed, first + (uint64_t)k);
 }
 
 static void fill_range(const work *w, int64_t low, int64_t high) {
@@ -42,7 +54,8 @@ static void fill_range(const work *w, int64_t low, int64_t high) {
     int64_t n = l->shape[last] - at[last];
     if (n > high - i) n = high - i;
     if (n > LN_BUFFER) n = LN_BUFFER;
-    for (int64_t k = 0; k < n; k++) {
+    if (w->kind == LN_RANDOM_NORMAL) draw_normals(w, (uint64_t)i, n, (double *)buffer);
+    for (int64_t k = 0; k < n && w->kind != LN_RANDOM_NORMAL; k++) {
       if (whole)
         buffer[k] = w->from + (int64_t)ln_draw_below(ln_draw_bits(w->seed, w->offset + (uint64_t)(i + k)), w->range);
       else
