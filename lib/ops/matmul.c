@@ -138,7 +138,9 @@ int matmul_forward(ln_call *c) {
   int n;
   batch_a.ndim -= 2;
   batch_b.ndim -= 2;
-  LN_TRY(ln_broadcast(c->name, &batch_a, &batch_b, shape, &n));
+  if (ln_broadcast(c->name, &batch_a, &batch_b, shape, &n) != LN_OK)
+    return ln_fail("%s: the batches of shapes %s and %s cannot be broadcast", c->name, ln_shape_text(x->shape, x->ndim),
+                   ln_shape_text(y->shape, y->ndim));
   int64_t full[16];
   memcpy(full, shape, sizeof(int64_t) * (size_t)n);
   full[n] = a.shape[a.ndim - 2];

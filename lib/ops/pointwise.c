@@ -1,7 +1,9 @@
 /* pointwise.c - the one rule of all elementwise rows: promotion, broadcasting, scalar operands, in-place, and their first derivatives. */
 #include "../internal.h"
 
-#define SCALAR_SLOT 11 /* operand i, when it is a number, stands in slot 11 + i */
+#include <math.h>
+
+#define SCALAR_SLOT 11 /* operand i, when it is a number, stands in slot 11 + i; present, too, when it is true or false */
 
 /* -- The dtype of the result -- */
 
@@ -16,18 +18,31 @@ static int stronger(int high, int low) {
 
 static int join(int a, int b) { return a < 0 ? b : ln_promote_types(a, b); }
 
+static int number_type(const ln_attrs *attrs, int slot) {
+  if (!((attrs->integer >> slot) & 1)) return LN_FLOAT32;
+  return ln_has(attrs, slot) ? LN_BOOL : LN_INT64;
+}
+
 static int promoted(const ln_call *c, const ln_attrs *attrs, int first, int n) {
   int with_dims = -1, zero_dim = -1, number = -1;
   for (int i = first; i < n; i++) {
     const ln_tensor *t = c->in[i];
     if (!t)
-      number = join(number, (attrs->integer >> (SCALAR_SLOT + i)) & 1 ? LN_INT64 : LN_FLOAT32);
+      number = join(number, number_type(attrs, SCALAR_SLOT + i));
     else if (t->ndim > 0)
       with_dims = join(with_dims, t->dtype);
     else
       zero_dim = join(zero_dim, t->dtype);
   }
   return stronger(with_dims, stronger(zero_dim, number));
+}
+
+/* The numbers in an attribute take part as operands do where PyTorch has it so: clamp's bounds, and the 2 in the power that square is. */
+static int with_attributes(const ln_call *c, const ln_attrs *attrs, int dtype) {
+  if (ln_is_float(dtype)) return dtype;
+  for (int i = 0; c->op == LN_OP_clamp && i < 2; i++)
+    if (ln_has(attrs, i) && isfinite(attrs->slot[i].d) && attrs->slot[i].d != floor(attrs->slot[i].d)) return LN_FLOAT32;
+  return dtype == LN_BOOL && (c->op == LN_OP_clamp || c->op == LN_OP_square) ? LN_INT64 : dtype;
 }
 
 static int compute_type(int dtype) { return dtype == LN_FLOAT64 ? LN_FLOAT64 : ln_is_float(dtype) ? LN_FLOAT32 : LN_INT64; }
@@ -71,12 +86,23 @@ static int make_output(ln_call *c, int n, int dtype) {
 
 /* -- Forward -- */
 
+/* A whole number beside a narrow integer tensor, a 0-dim tensor too, is first wrapped to its dtype, as the tensor's own elements are. */
+static int64_t wrapped(int64_t v, int dtype) {
+  switch (dtype) {
+  case LN_INT8: return (int8_t)v;
+  case LN_INT16: return (int16_t)v;
+  case LN_INT32: return (int32_t)v;
+  case LN_UINT8: return (uint8_t)v;
+  default: return v;
+  }
+}
+
 /* Integer division by zero stops the process, so it is looked for first. */
-static int refuse_zero(const ln_call *c, const ln_attrs *attrs) {
+static int refuse_zero(const ln_call *c, const ln_attrs *attrs, int dtype) {
   const ln_tensor *b = c->in[1];
   bool nonzero = true;
   if (!b) {
-    nonzero = attrs->slot[SCALAR_SLOT + 1].i != 0;
+    nonzero = wrapped(attrs->slot[SCALAR_SLOT + 1].i, dtype) != 0;
   } else if (b->numel > 0) {
     ln_tensor *all;
     ln_fold fold;
@@ -100,7 +126,7 @@ static int refuse_senseless(const ln_call *c, const ln_attrs *attrs, int dtype) 
   if (c->op == LN_OP_pow && !ln_is_float(dtype) && !c->in[1] && attrs->slot[SCALAR_SLOT + 1].i < 0)
     return ln_fail("pow: a whole number to the negative power %lld is no whole number; convert the tensor with :float()",
                    (long long)attrs->slot[SCALAR_SLOT + 1].i);
-  if ((c->op == LN_OP_floor_divide || c->op == LN_OP_remainder) && !ln_is_float(dtype)) return refuse_zero(c, attrs);
+  if ((c->op == LN_OP_floor_divide || c->op == LN_OP_remainder) && !ln_is_float(dtype)) return refuse_zero(c, attrs, dtype);
   return LN_OK;
 }
 
@@ -119,16 +145,7 @@ static void set_scalar(ln_loop *loop, int operand, const ln_attrs *attrs, int sl
   ln_loop_scalar(loop, operand, whole ? LN_INT64 : LN_FLOAT64, whole ? (const void *)&attrs->slot[slot].i : (const void *)&attrs->slot[slot].d);
 }
 
-/* A whole number beside a narrow integer tensor is first wrapped to its dtype, as the tensor's own elements are. */
-static int64_t wrapped(int64_t v, int dtype) {
-  switch (dtype) {
-  case LN_INT8: return (int8_t)v;
-  case LN_INT16: return (int16_t)v;
-  case LN_INT32: return (int32_t)v;
-  case LN_UINT8: return (uint8_t)v;
-  default: return v;
-  }
-}
+static bool is_wider(const ln_tensor *t, int dtype) { return t->ndim == 0 && category(dtype) == 1 && category(t->dtype) == 1 && t->dtype != dtype; }
 
 static int compute(ln_call *c, const ln_op_row *row, const ln_attrs *attrs, int n, int dtype) {
   ln_tensor *operands[4] = {c->out[0]}, *copies[4] = {NULL};
@@ -138,6 +155,9 @@ static int compute(ln_call *c, const ln_op_row *row, const ln_attrs *attrs, int 
     if (c->target && c->in[i] && overlaps(c->target, c->in[i])) {
       status = ln_new_like(c->in[i], c->in[i]->dtype, &copies[i]);
       if (status == LN_OK) status = ln_copy_into(copies[i], c->in[i]);
+      operands[i + 1] = copies[i];
+    } else if (c->in[i] && i >= (c->op == LN_OP_where) && is_wider(c->in[i], dtype)) {
+      status = ln_dense(c->in[i], dtype, &copies[i]);
       operands[i + 1] = copies[i];
     }
   }
@@ -150,7 +170,7 @@ static int compute(ln_call *c, const ln_op_row *row, const ln_attrs *attrs, int 
       if (c->in[i]) continue;
       set_scalar(&loop, i + 1, attrs, SCALAR_SLOT + i);
       whole[i] = wrapped(attrs->slot[SCALAR_SLOT + i].i, dtype);
-      if (row->result == LN_CLASS_SAME && loop.dtype[i + 1] == LN_INT64) loop.data[i + 1] = (char *)&whole[i];
+      if (loop.dtype[i + 1] == LN_INT64) loop.data[i + 1] = (char *)&whole[i];
     }
     read_attrs(row, attrs, at);
     int device = c->out[0]->device;
@@ -168,7 +188,7 @@ int ln_pointwise_forward(ln_call *c) {
   int n = row->info.kind + 1;
   if (c->n_in != n) return ln_fail("%s: takes %d operands, got %d", c->name, n, c->n_in);
   int dtype = promoted(c, attrs, c->op == LN_OP_where, n); /* where's condition does not count */
-  if (row->result == LN_CLASS_FLOAT && !ln_is_float(dtype)) dtype = LN_FLOAT32;
+  dtype = row->result == LN_CLASS_FLOAT && !ln_is_float(dtype) ? LN_FLOAT32 : with_attributes(c, attrs, dtype);
   LN_TRY(refuse_senseless(c, attrs, dtype));
   LN_TRY(make_output(c, n, row->result == LN_CLASS_TEST ? LN_BOOL : dtype));
   LN_TRY(compute(c, row, attrs, n, dtype));

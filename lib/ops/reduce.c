@@ -28,8 +28,9 @@ static int fold_into(ln_call *c, int i, ln_tensor *x, int kind, uint32_t mask, b
 static int accumulate(ln_call *c, int kind, uint32_t mask, bool keepdim, int wish) {
   ln_tensor *x = c->in[0], *same;
   int dtype = wish >= 0 ? wish : ln_is_float(x->dtype) ? x->dtype : LN_INT64;
-  bool widens = dtype == LN_FLOAT64 && x->dtype != LN_FLOAT64; /* before the sum, not after */
-  if (ln_is_float(dtype) == ln_is_float(x->dtype) && !widens) return fold_into(c, 0, x, kind, mask, keepdim, dtype);
+  bool whole = !ln_is_float(dtype) && !ln_is_float(x->dtype) && dtype != LN_BOOL;
+  bool widens = dtype == LN_FLOAT32 && ln_is_float(x->dtype) && x->dtype != LN_FLOAT64; /* sums are made in float32 or wider */
+  if (dtype == x->dtype || whole || widens) return fold_into(c, 0, x, kind, mask, keepdim, dtype);
   LN_TRY(ln_dense(x, dtype, &same));
   int status = fold_into(c, 0, same, kind, mask, keepdim, dtype);
   ln_tensor_release(same);

@@ -30,8 +30,8 @@ static ln_tensor *do_reduce(ln_back *b, int op, int slot, ln_tensor *x, uint32_t
 
 static ln_tensor *spread(ln_back *b, ln_tensor *t, uint32_t mask, bool keepdim) { return keepdim ? t : ln_do_unsqueeze_mask(b, t, mask, b->ndim[0]); }
 
-/* Half types go through float32, so that only the result is rounded. */
-static ln_tensor *widened(ln_back *b, ln_tensor *x) { return x->dtype == LN_FLOAT16 || x->dtype == LN_BFLOAT16 ? ln_do_to(b, x, LN_FLOAT32) : x; }
+/* Half types go through float32, so that only the result is rounded; whole numbers, where they are taken, become float32. */
+static ln_tensor *widened(ln_back *b, ln_tensor *x) { return x->dtype == LN_FLOAT64 || x->dtype == LN_FLOAT32 ? x : ln_do_to(b, x, LN_FLOAT32); }
 
 /* -- var, std -- */
 
@@ -151,12 +151,11 @@ int logsumexp_forward(ln_call *c) {
   ln_tensor *x = c->in[0], *y;
   uint32_t mask;
   bool keepdim = ln_int(c->attrs, 1);
-  LN_TRY(ln_check_float(c->name, "the tensor", x));
   LN_TRY(ln_dims_mask(c->name, c->attrs, 0, x->ndim, &mask));
   ln_compose compose;
   ln_back *b = ln_compose_begin(&compose, c->name);
   b->ndim = &x->ndim;
-  int dtype = x->dtype;
+  int dtype = ln_is_float(x->dtype) ? x->dtype : LN_FLOAT32;
   x = widened(b, x);
   if (count_of(x->shape, x->ndim, mask) == 0) {
     y = ln_do1(b, LN_OP_log, do_reduce(b, LN_OP_sum, 0, x, mask, keepdim));

@@ -205,6 +205,7 @@ local function put(t, indices, values, accumulate)
     if not is_tensor(index) then fail(("index_put: index %d is no tensor but %s"):format(i - 1, arguments.describe(index))) end
   end
   local view, gathers = apply_views(t, indices)
+  if values.dtype ~= t.dtype then fail(("index_put: the values are %s, the tensor is %s"):format(values.dtype, t.dtype)) end
   if #gathers == 0 then fail("index_put: the indices are an array of int64 or bool tensors") end
   local moved, dim, places = together(view, gathers)
   ops.index_put_(moved, values, dim, accumulate, places)

@@ -196,6 +196,7 @@ function code.operand(p)
   elseif is_scalar(VAR) then
     in_[PLACE] = nil
     if put_scalar(at, SLOT, VAR) then integer = integer + WEIGHT end
+    if VAR == true or VAR == false then present = present + WEIGHT end
   else return slow(ALL) end]]):gsub("%u%u%u+", { VAR = p.var, PLACE = p.place, SLOT = SCALAR_SLOT + p.place, WEIGHT = 2 ^ (SCALAR_SLOT + p.place), ALL = p.all })
 end
 
