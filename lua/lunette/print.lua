@@ -18,16 +18,17 @@ local function special(v)
   if v == -huge then return "-inf" end
 end
 
-local function scientific(v) return special(v) or ("%." .. print_options.precision .. "e"):format(v) end
-local function fixed(v) return special(v) or ("%." .. print_options.precision .. "f"):format(v) end
-local function whole(v) return special(v) or ("%.0f."):format(v) end
-
-local function round_half_even(v)
-  local f = floor(v)
-  local d = v - f
-  if d > 0.5 or (d == 0.5 and f % 2 == 1) then return f + 1 end
-  return f
+--- C's, as it rounds ties to even; LuaJIT's string.format rounds them up.
+ffi.cdef("int snprintf(char *, size_t, const char *, ...);")
+local buffer = ffi.new("char[512]")
+local function digits(v, conversion)
+  ffi.C.snprintf(buffer, 512, "%." .. print_options.precision .. conversion, v)
+  return ffi.string(buffer)
 end
+
+local function scientific(v) return special(v) or digits(v, "e") end
+local function fixed(v) return special(v) or digits(v, "f") end
+local function whole(v) return special(v) or ("%.0f."):format(v) end
 
 local function counts(v) return v ~= 0 and v == v and abs(v) ~= huge end
 
@@ -37,7 +38,7 @@ local function float_style(values, n)
   for i = 0, n - 1 do
     local v = values[i]
     if counts(v) then
-      all_whole = all_whole and round_half_even(v) == v
+      all_whole = all_whole and floor(v) == v
       low, high = math.min(low, abs(v)), math.max(high, abs(v))
     end
   end
@@ -86,7 +87,7 @@ local function vector(p, at, dim, indent, summarize, format, width, values)
   local per_line = math.max(1, floor((print_options.linewidth - indent) / (width + 2)))
   local words = {}
   for _, i in ipairs(shown(tonumber(p.shape[dim]), summarize)) do
-    words[#words + 1] = i and format(values(at * tonumber(p.shape[dim]) + i)) or " ..."
+    words[#words + 1] = i and format(values(at * tonumber(p.shape[dim]) + i)) or print_options.edgeitems == 0 and "..." or " ..."
   end
   local lines = {}
   for i = 1, #words, per_line do lines[#lines + 1] = concat(words, ", ", i, math.min(i + per_line - 1, #words)) end
@@ -135,7 +136,7 @@ local function suffixes(t, p)
   local list = {}
   if p.device >= 0 then list[#list + 1] = "device='" .. base.device_name(p.device) .. "'" end
   local dtype, empty = base.dtype_name[p.dtype], p.numel == 0
-  if empty and p.ndim ~= 1 then list[#list + 1] = "size=" .. shape_text(p) end
+  if empty and p.ndim ~= 1 or not empty and print_options.edgeitems == 0 then list[#list + 1] = "size=" .. shape_text(p) end
   local default = dtype == "float32" or (not empty and (dtype == "int64" or dtype == "bool"))
   if not default then list[#list + 1] = "dtype=torch." .. dtype end
   local fn = t.grad_fn
@@ -163,7 +164,7 @@ function printing.tostring(t)
     text = body(p, 0, 0, #"tensor(", summarize, format, width, function(i) return values[i] end)
   end
   local parts, suffix = { "tensor(" .. text }, suffixes(t, p)
-  local last = #(text:match("[^\n]*$")) + (text:find("\n") and 0 or #"tensor(")
+  local last = #parts[1]:match("[^\n]*$") + 2 -- PyTorch, too, counts two more than there are
   for _, word in ipairs(suffix) do
     if last + #word + 2 > print_options.linewidth then
       parts[#parts + 1] = ",\n" .. (" "):rep(#"tensor(") .. word
@@ -184,6 +185,7 @@ function printing.set_printoptions(options)
     if key ~= "sci_mode" and print_options[key] == nil then base.fail("set_printoptions has no option '" .. tostring(key) .. "'") end
     print_options[key] = value
   end
+  print_options.sci_mode = options.sci_mode -- automatic again where it is not named, as in PyTorch
 end
 
 base.hooks.tostring = printing.tostring
