@@ -167,6 +167,63 @@ describe("lt.scope", function()
   end)
 end)
 
+describe("a gradient after zero_grad", function()
+  local function passed(n)
+    local w = lt.ones(3, { requires_grad = true })
+    local optimizer = lt.optim.SGD({ w }, { lr = 0.1 });
+    (w * 2):sum():backward()
+    local held = w.grad
+    optimizer:zero_grad()
+    return w, held, function() (w * n):sum():backward() end
+  end
+
+  it("is the same object, with the new values", function()
+    local w, held, pass = passed(5)
+    pass()
+    assert.is_true(held == w.grad)
+    assert.are.same({ 5, 5, 5 }, held:tolist())
+  end)
+
+  it("is seen through views and aliases made before", function()
+    local w, held, pass = passed(5)
+    local view, alias = held["0:2"], held:detach()
+    pass()
+    assert.are.same({ 5, 5 }, view:tolist())
+    assert.are.same({ 5, 5, 5 }, alias:tolist())
+    assert.are.same({ 5, 5, 5 }, w.grad:tolist())
+  end)
+
+  it("is added to when it was written to in between", function()
+    local w, held, pass = passed(5)
+    held:add_(1)
+    pass()
+    assert.are.same({ 6, 6, 6 }, w.grad:tolist())
+    pass()
+    assert.are.same({ 11, 11, 11 }, w.grad:tolist())
+  end)
+
+  it("is no other leaf's, though one gradient reaches both", function()
+    local a, b = lt.ones(3, { requires_grad = true }), lt.ones(3, { requires_grad = true })
+    local optimizer = lt.optim.SGD({ a, b }, { lr = 0.1 });
+    (a + b):sum():backward()
+    optimizer:zero_grad();
+    (a + b):sum():backward()
+    a.grad:mul_(10)
+    assert.are.same({ 1, 1, 1 }, b.grad:tolist())
+    local dy = lt.ones(3);
+    (a * 1):backward(dy)
+    a.grad:zero_()
+    assert.are.same({ 1, 1, 1 }, dy:tolist())
+  end)
+
+  it("may be the gradient of another pass", function()
+    local w = lt.ones(3, { requires_grad = true });
+    (w * 2):sum():backward();
+    (w * 1):backward(w.grad)
+    assert.are.same({ 4, 4, 4 }, w.grad:tolist())
+  end)
+end)
+
 describe("a forked child", function()
   it("computes", function()
     local ffi = require("ffi")

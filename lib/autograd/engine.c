@@ -65,7 +65,7 @@ static int own_copy(const ln_tensor *leaf, ln_tensor *g, ln_tensor **out) {
 /* Adding to what zero_grad has filled is taking over the memory of g. */
 static bool take_over(ln_tensor *grad, ln_tensor *g) {
   ln_storage *old = grad->storage, *fresh = g->storage;
-  bool zero = old->zero_at && old->zero_at == old->version && old->refs == 1 && old->bytes == fresh->bytes;
+  bool zero = old->zero_at && old->zero_at == old->version && old->refs == 1 && old->bytes == fresh->bytes && old->device == fresh->device;
   if (!zero || !unshared(g) || g->dtype != grad->dtype || g->data != fresh->data || !ln_same_dims(g->stride, grad->stride, g->ndim)) return false;
   fresh->version = old->version + 1;
   fresh->zero_at = 0;
@@ -387,7 +387,7 @@ void ln_engine_free(ln_engine *e) {
   ln_thread *me = ln_me();
   if (!e) return;
   engine_clear(e);
-  bool large = e->seen_capacity > 4096;
+  bool large = e->seen_capacity > 4096 || e->dx_capacity > 4096; /* a giant's arrays would be held, and looked through, for ever */
   if (me->spare_engine || large)
     ln_engine_drop(e);
   else

@@ -61,15 +61,18 @@ typedef struct remote {
   void *block;
 } remote;
 
+static bool in_region(int device, size_t size) { return device == LN_CPU && ln_region_serves(size) && !cache_off(); }
+
 static void *system_alloc(int device, size_t size) {
   void *block = NULL;
-  if (device == LN_CPU) return ln_region_serves(size) && !cache_off() ? ln_region_alloc(size) : aligned_alloc(64, size);
+  if (in_region(device, size)) return ln_region_alloc(size);
+  if (device == LN_CPU) return aligned_alloc(64, size);
   const char *failure = ln_kernels_of(device)->alloc(device, size, &block);
   return failure ? NULL : block;
 }
 
 static void system_free(int device, void *block, size_t size) {
-  if (device == LN_CPU && ln_region_serves(size) && !cache_off())
+  if (in_region(device, size))
     ln_region_free(block, size);
   else if (device == LN_CPU)
     free(block);
