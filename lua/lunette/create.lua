@@ -7,7 +7,7 @@ local Size = require("lunette.size")
 
 local C, ffi, fail, check, wrap, is_tensor = base.C, base.ffi, base.fail, base.check, base.wrap, base.is_tensor
 local dtype_id, device_id = base.dtype_id, base.device_id
-local type, tonumber, select, ipairs = type, tonumber, select, ipairs
+local type, tonumber, select, ipairs, pcall, error = type, tonumber, select, ipairs, pcall, error
 local istype = ffi.istype
 local int64_t = ffi.typeof("int64_t")
 
@@ -75,8 +75,9 @@ end
 local function with_generator(generator, fn, ...)
   if not generator then return fn(...) end
   C.ln_generator_use(generator.pointer)
-  local t = fn(...)
+  local ok, t = pcall(fn, ...)
   C.ln_generator_use(nil)
+  if not ok then error(t, 0) end
   return t
 end
 

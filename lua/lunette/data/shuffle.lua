@@ -1,7 +1,7 @@
 --- Random orders from the default generator, from a generator object, or from a generator of a seed's own.
 
 local base = require("lunette.ffi")
-local ops = require("lunette.ops")
+local create = require("lunette.create")
 local ffi = require("ffi")
 
 local C = base.C
@@ -17,13 +17,6 @@ function shuffle.seeded(seed)
 end
 
 --- A random order of 0 ... n - 1, int64. generator: nil for the default one, or an object with the field `pointer`.
-function shuffle.order(n, generator)
-  if generator == nil then return ops.randperm(n) end
-  C.ln_generator_use(generator.pointer)
-  local good, order = pcall(ops.randperm, n)
-  C.ln_generator_use(nil)
-  if not good then error(order, 0) end
-  return order
-end
+function shuffle.order(n, generator) return create.randperm(n, {generator = generator, device = "cpu"}) end
 
 return shuffle
