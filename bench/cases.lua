@@ -24,7 +24,7 @@ if arg[1] == "start" then
   -- the launcher loads nothing of Lunette before a script asks for it
   local before = now()
   require("lunette").zeros(1)
-  report("start", { now() - before })
+  report("start", {now() - before})
   return
 end
 
@@ -74,7 +74,7 @@ local function scoped(run)
 end
 
 local function add_cases()
-  local a, b, wanting = lt.rand(32), lt.rand(32), lt.rand(32, { requires_grad = true })
+  local a, b, wanting = lt.rand(32), lt.rand(32), lt.rand(32, {requires_grad = true})
   measure_add("add", a, b)
   measure("add scope", scoped(function(n)
     for _ = 1, n do local _ = a + b end
@@ -108,8 +108,8 @@ end
 add_cases()
 linear_case()
 step_case("mlp step", nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)),
-  lt.rand(64, 784), lt.randint(0, 10, { 64 }))
+  lt.rand(64, 784), lt.randint(0, 10, {64}))
 step_case("conv step", nn.Sequential(
-    nn.Conv2d(1, 16, 3, { padding = 1 }), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-    nn.Conv2d(16, 32, 3, { padding = 1 }), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
-  lt.rand(64, 1, 28, 28), lt.randint(0, 10, { 64 }))
+    nn.Conv2d(1, 16, 3, {padding = 1}), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(16, 32, 3, {padding = 1}), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
+  lt.rand(64, 1, 28, 28), lt.randint(0, 10, {64}))

@@ -12,15 +12,15 @@ local LUNETTE = here .. "../lua/lunette/bin/lunette " .. here .. "cases.lua"
 local PYTHON = os.getenv("PYTHON") or "python3"
 
 local CASES = {
-  { "add", "a + b, 32 floats" },
-  { "add scope", "a + b, 32 floats, in lt.scope", "add" },
-  { "add grad", "a + b, 32 floats, recorded" },
-  { "add grad scope", "a + b, 32 floats, recorded, in lt.scope", "add grad" },
-  { "linear", "Linear(8, 8), batch 8, forward and backward" },
-  { "linear scope", "the same, in lt.scope", "linear" },
-  { "mlp step", "MLP 784-256-128-10, batch 64, Adam step" },
-  { "conv step", "2 x conv + batch norm, 28 x 28, batch 64, Adam step" },
-  { "start", "import to first tensor" },
+  {"add", "a + b, 32 floats"},
+  {"add scope", "a + b, 32 floats, in lt.scope", "add"},
+  {"add grad", "a + b, 32 floats, recorded"},
+  {"add grad scope", "a + b, 32 floats, recorded, in lt.scope", "add grad"},
+  {"linear", "Linear(8, 8), batch 8, forward and backward"},
+  {"linear scope", "the same, in lt.scope", "linear"},
+  {"mlp step", "MLP 784-256-128-10, batch 64, Adam step"},
+  {"conv step", "2 x conv + batch norm, 28 x 28, batch 64, Adam step"},
+  {"start", "import to first tensor"},
 }
 
 --- The lines that a side prints, added to results[name] = {medians =, least =}.
@@ -29,7 +29,7 @@ local function collect(command, results)
   for line in pipe:lines() do
     local name, median, least = line:match("^(.-)\t(%S+)\t(%S+)$")
     if name then
-      local entry = results[name] or { medians = {}, least = math.huge }
+      local entry = results[name] or {medians = {}, least = math.huge}
       results[name] = entry
       entry.medians[#entry.medians + 1] = tonumber(median)
       entry.least = math.min(entry.least, tonumber(least))

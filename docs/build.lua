@@ -8,7 +8,7 @@ local ops = require("lunette.ops")
 local root = arg[0]:match("^(.*)docs/build%.lua$") or "./"
 local folder = assert(arg[1], "usage: lunette docs/build.lua FOLDER")
 
-local GRADIENT = { [0] = "none", "any order", "any order", "any order", "any order" }
+local GRADIENT = {[0] = "none", "any order", "any order", "any order", "any order"}
 
 local function quoted(path) return "'" .. path:gsub("'", "'\\''") .. "'" end
 
@@ -24,7 +24,7 @@ end
 
 --- The facts about an operator that its sentence does not hold.
 local function facts(info)
-  local list = { "gradient: " .. GRADIENT[info.grad] }
+  local list = {"gradient: " .. GRADIENT[info.grad]}
   if info.class == "FLOAT" then list[#list + 1] = "integers become float32" end
   if info.class == "TEST" then list[#list + 1] = "the result is bool" end
   if info.is_view then list[#list + 1] = "shares its elements with x" end
@@ -33,10 +33,10 @@ local function facts(info)
 end
 
 local function operators()
-  local lines = { "# Operators", "",
-    ("%d operators, one row of `lib/ops.def` each. Every one is a function of `lt` and a method of tensors."):format(#ops.list) }
+  local lines = {"# Operators", "",
+    ("%d operators, one row of `lib/ops.def` each. Every one is a function of `lt` and a method of tensors."):format(#ops.list)}
   for _, info in ipairs(ops.list) do
-    local extra = { "", ("## %s"):format(info.name), "", ("    lt.%s(%s)"):format(info.name, ops.signature(info)), "", info.doc, "", facts(info) .. "." }
+    local extra = {"", ("## %s"):format(info.name), "", ("    lt.%s(%s)"):format(info.name, ops.signature(info)), "", info.doc, "", facts(info) .. "."}
     if info.forward then extra[#extra + 1] = ("Formula: `%s`."):format(info.forward) end
     for _, line in ipairs(extra) do lines[#lines + 1] = line end
   end
@@ -72,12 +72,12 @@ local function read_comments(path)
     else
       first = false
       if line:match("^%-%-%- ") then
-        comment = { text }
+        comment = {text}
       elseif text and comment then
         comment[#comment + 1] = text
       else
         local name = comment and defined(line)
-        if name then entries[#entries + 1] = { name, table.concat(comment, " ") } end
+        if name then entries[#entries + 1] = {name, table.concat(comment, " ")} end
         comment = nil
       end
     end
@@ -86,7 +86,7 @@ local function read_comments(path)
 end
 
 local function lua_reference()
-  local lines = { "# Lua files" }
+  local lines = {"# Lua files"}
   for _, path in ipairs(lua_files()) do
     local head, entries = read_comments(path)
     lines[#lines + 1] = "\n## " .. path:sub(#root + 1) .. "\n"
@@ -102,7 +102,7 @@ end
 local function abi()
   local text = lt.read_file(root .. "lib/lunette.h")
   local head, region = text:match("^/%* (.-)%*/"), text:match("/%* cdef begin %*/\n*(.-)\n*/%* cdef end %*/")
-  return { "# The ABI", "", (head:gsub("\n %* ?", "\n")), "", "```c", region, "```" }
+  return {"# The ABI", "", (head:gsub("\n %* ?", "\n")), "", "```c", region, "```"}
 end
 
 assert(os.execute("mkdir -p " .. quoted(folder)) == 0, "the folder cannot be made: " .. folder)

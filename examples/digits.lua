@@ -28,9 +28,9 @@ local Net = nn.Module:subclass("Net")
 
 function Net:__init()
   self.features = nn.Sequential(
-    nn.Conv2d(1, 32, 3, { padding = 1 }), nn.BatchNorm2d(32), nn.ReLU(),
-    nn.Conv2d(32, 64, 3, { padding = 1 }), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
-    nn.Conv2d(64, 64, 3, { padding = 1 }), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2))
+    nn.Conv2d(1, 32, 3, {padding = 1}), nn.BatchNorm2d(32), nn.ReLU(),
+    nn.Conv2d(32, 64, 3, {padding = 1}), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(64, 64, 3, {padding = 1}), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2))
   self.classes = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * 2 * 2, 10))
 end
 
@@ -44,7 +44,7 @@ local function shifted(x, dy, dx)
 end
 
 local function anywhere(x)
-  local move = lt.randint(-1, 2, { 2 }):tolist()
+  local move = lt.randint(-1, 2, {2}):tolist()
   return shifted(x, move[1], move[2])
 end
 
@@ -62,14 +62,14 @@ end
 local function accuracy(net, x, y) return read(net, x):argmax(1):eq(y):float():mean():item() end
 
 local function train(net, loader, x_test, y_test)
-  local optimizer = optim.Adam(net:parameters(), { lr = 3e-3 })
-  local schedule = optim.lr_scheduler.StepLR(optimizer, 20, { gamma = 0.2 })
+  local optimizer = optim.Adam(net:parameters(), {lr = 3e-3})
+  local schedule = optim.lr_scheduler.StepLR(optimizer, 20, {gamma = 0.2})
   local progress = Progress("training", EPOCHS * #loader)
   for _ = 1, EPOCHS do
     net:train()
     for x, y in loader do
       optimizer:zero_grad()
-      local loss = F.cross_entropy(net(anywhere(x)), y, { label_smoothing = 0.1 })
+      local loss = F.cross_entropy(net(anywhere(x)), y, {label_smoothing = 0.1})
       loss:backward()
       optimizer:step()
       progress:step(x:size(0), loss:item())
@@ -87,7 +87,7 @@ local order = lt.randperm(pictures:size(0))
 local test, rest = order:narrow(0, 0, HELD_OUT), order:narrow(0, HELD_OUT, order:size(0) - HELD_OUT)
 local x_test, y_test = pictures[test], classes[test]
 local training = data.TensorDataset(pictures[rest], classes[rest])
-local loader = data.DataLoader(training, { batch_size = BATCH, shuffle = true, drop_last = true })
+local loader = data.DataLoader(training, {batch_size = BATCH, shuffle = true, drop_last = true})
 
 local net = Net()
 local right = train(net, loader, x_test, y_test)
@@ -99,6 +99,6 @@ fresh:load_state_dict(lt.load(SAVED))
 print(("saved to %s and loaded into a fresh network: %.2f %%\n"):format(SAVED, 100 * accuracy(fresh, x_test, y_test)))
 
 for i = 0, 2 do
-  local sure, class = read(fresh, x_test[{ { i } }]):max(1)
+  local sure, class = read(fresh, x_test[{{i}}]):max(1)
   show(x_test[i][0], 2, ("the network says %d (%.1f %%), it is %d"):format(class:item(), 100 * sure:item(), y_test[i]:item()))
 end

@@ -35,7 +35,7 @@ local function read_idx(name)
     count = count * shape[i]
   end
   assert(#text == head + count, ("%s holds %d bytes where its header promises %d"):format(path, #text, head + count))
-  local t = lt.empty(shape, { dtype = "uint8" })
+  local t = lt.empty(shape, {dtype = "uint8"})
   ffi.copy(t:data_ptr(), ffi.cast("const char *", text) + head, count)
   return t
 end
@@ -51,8 +51,8 @@ local Net = nn.Module:subclass("Net")
 
 function Net:__init()
   self.features = nn.Sequential(
-    nn.Conv2d(1, 32, 3, { padding = 1 }), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-    nn.Conv2d(32, 64, 3, { padding = 1 }), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2))
+    nn.Conv2d(1, 32, 3, {padding = 1}), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(32, 64, 3, {padding = 1}), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2))
   self.classes = nn.Sequential(
     nn.Flatten(), nn.Dropout(0.25), nn.Linear(64 * 7 * 7, 128), nn.ReLU(), nn.Dropout(0.25), nn.Linear(128, 10))
 end
@@ -60,8 +60,8 @@ end
 function Net:forward(x) return self.classes(self.features(x)) end
 
 local function train(net, loader)
-  local optimizer = optim.Adam(net:parameters(), { lr = 2e-3 })
-  local schedule = optim.lr_scheduler.StepLR(optimizer, 1, { gamma = 0.3 })
+  local optimizer = optim.Adam(net:parameters(), {lr = 2e-3})
+  local schedule = optim.lr_scheduler.StepLR(optimizer, 1, {gamma = 0.3})
   net:train()
   for epoch = 1, EPOCHS do
     local progress = Progress(("epoch %d of %d"):format(epoch, EPOCHS), #loader)
@@ -80,7 +80,7 @@ end
 local function accuracy(net, pictures, classes)
   net:eval()
   local right = 0
-  for x, y in data.DataLoader(data.TensorDataset(pictures, classes), { batch_size = 500 }) do
+  for x, y in data.DataLoader(data.TensorDataset(pictures, classes), {batch_size = 500}) do
     right = right + lt.no_grad(function() return net(normalised(x)):argmax(1):eq(y):sum():item() end)
   end
   return right / #pictures
@@ -91,7 +91,7 @@ local pictures, classes = load("train")
 local test_pictures, test_classes = load("t10k")
 
 local net = Net()
-train(net, data.DataLoader(data.TensorDataset(pictures, classes), { batch_size = BATCH, shuffle = true }))
+train(net, data.DataLoader(data.TensorDataset(pictures, classes), {batch_size = BATCH, shuffle = true}))
 print(("accuracy on %d held-out pictures: %.2f %%"):format(#test_pictures, 100 * accuracy(net, test_pictures, test_classes)))
 
 lt.save(net:state_dict(), SAVED)
@@ -100,8 +100,8 @@ fresh:load_state_dict(lt.load(SAVED))
 print(("saved to %s and loaded into a fresh network: %.2f %%\n"):format(SAVED, 100 * accuracy(fresh, test_pictures, test_classes)))
 
 for i = 0, 2 do
-  local said = lt.no_grad(function() return F.softmax(fresh(normalised(test_pictures[{ { i } }])), 1) end)
+  local said = lt.no_grad(function() return F.softmax(fresh(normalised(test_pictures[{{i}}])), 1) end)
   local sure, class = said:max(1)
-  local rows = test_pictures[i][{ 0, lt.slice(0, 28, 2) }] -- a character is about twice as high as it is wide
+  local rows = test_pictures[i][{0, lt.slice(0, 28, 2)}] -- a character is about twice as high as it is wide
   show(rows:float() / 255, 1, ("the network says %d (%.1f %%), it is %d"):format(class:item(), 100 * sure:item(), test_classes[i]:item()))
 end

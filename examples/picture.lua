@@ -1,6 +1,6 @@
 --- Shows a picture [H, W] of values from 0 to 1 in the terminal, `repeated` characters a pixel, with a line of text below.
 
-local SHADES = { " ", ".", ":", "o", "O", "@" }
+local SHADES = {" ", ".", ":", "o", "O", "@"}
 
 return function(picture, repeated, caption)
   for _, row in ipairs(picture:tolist()) do

@@ -21,18 +21,18 @@ local function compiled(body)
   return good and "compiled" or table.concat(reasons, "; ")
 end
 
-local x, y, wanting = lt.rand(8, 8), lt.rand(8, 8), lt.rand(8, 8, { requires_grad = true })
+local x, y, wanting = lt.rand(8, 8), lt.rand(8, 8), lt.rand(8, 8, {requires_grad = true})
 local linear, deep = nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
 
 local loops = {
-  { "a + b", function(n) for _ = 1, n do local _ = x + y end end },
-  { "a chain of operators and methods", function(n) for _ = 1, n do local _ = ((x * y):exp() - 2):sum(1) end end },
-  { "in place", function(n) for _ = 1, n do x:mul_(0.5):add_(y) end end },
-  { "views", function(n) for _ = 1, n do local _ = x:narrow(0, 1, 4):t():reshape(-1) end end },
-  { "a recorded operator and its backward", function(n) for _ = 1, n do (wanting * y):backward(x) end end },
-  { "a module", function(n) for _ = 1, n do local _ = linear(x) end end },
-  { "a module and its backward", function(n) for _ = 1, n do linear(x):backward(y) end end },
-  { "a Sequential", function(n) for _ = 1, n do local _ = deep(x) end end },
+  {"a + b", function(n) for _ = 1, n do local _ = x + y end end},
+  {"a chain of operators and methods", function(n) for _ = 1, n do local _ = ((x * y):exp() - 2):sum(1) end end},
+  {"in place", function(n) for _ = 1, n do x:mul_(0.5):add_(y) end end},
+  {"views", function(n) for _ = 1, n do local _ = x:narrow(0, 1, 4):t():reshape(-1) end end},
+  {"a recorded operator and its backward", function(n) for _ = 1, n do (wanting * y):backward(x) end end},
+  {"a module", function(n) for _ = 1, n do local _ = linear(x) end end},
+  {"a module and its backward", function(n) for _ = 1, n do linear(x):backward(y) end end},
+  {"a Sequential", function(n) for _ = 1, n do local _ = deep(x) end end},
 }
 
 for _, loop in ipairs(loops) do print(loop[1] .. "\t" .. compiled(loop[2])) end

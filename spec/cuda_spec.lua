@@ -7,7 +7,7 @@ if not lt.cuda.is_available() then
     it("asking for a device is an error that says why", function()
       assert.are.equal(0, lt.cuda.device_count())
       assert.is_truthy(#lt.cuda.why_not() > 10)
-      local ok, message = pcall(lt.zeros, 2, { device = "cuda:0" })
+      local ok, message = pcall(lt.zeros, 2, {device = "cuda:0"})
       assert.is_false(ok)
       assert.is_truthy(message:find("device cuda:0 cannot be used: " .. lt.cuda.why_not(), 1, true), message)
       assert.has_error(function() lt.ones(2):to("cuda") end)
@@ -16,7 +16,7 @@ if not lt.cuda.is_available() then
     end)
 
     it("a device that cannot be is refused by its name", function()
-      assert.has_error(function() return lt.zeros(2, { device = "gpu" }) end, 'there is no device "gpu": it is "cpu" or "cuda:0", "cuda:1" ...')
+      assert.has_error(function() return lt.zeros(2, {device = "gpu"}) end, 'there is no device "gpu": it is "cpu" or "cuda:0", "cuda:1" ...')
     end)
   end)
   describe("on a device", function()
@@ -26,10 +26,10 @@ if not lt.cuda.is_available() then
 end
 
 describe("on a device", function()
-  local here = { device = "cuda:0" }
+  local here = {device = "cuda:0"}
 
   it("there are as many as it says", function()
-    local ok, message = pcall(lt.zeros, 1, { device = "cuda:" .. lt.cuda.device_count() })
+    local ok, message = pcall(lt.zeros, 1, {device = "cuda:" .. lt.cuda.device_count()})
     assert.is_false(ok)
     assert.is_truthy(message:find("there is no device cuda:", 1, true), message)
     assert.is_truthy(#lt.cuda.get_device_name() > 0)
@@ -37,8 +37,8 @@ describe("on a device", function()
   end)
 
   it("tensors go there and back, in any layout and dtype", function()
-    for _, dtype in ipairs { "float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool" } do
-      local t = lt.arange(12, { device = "cpu" }):to(dtype):reshape(3, 4)
+    for _, dtype in ipairs {"float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool"} do
+      local t = lt.arange(12, {device = "cpu"}):to(dtype):reshape(3, 4)
       local there = t:to("cuda")
       assert.are.equal("cuda:0", there.device)
       assert.is_true(lt.equal(t, there:cpu()))
@@ -64,22 +64,22 @@ describe("on a device", function()
   end)
 
   it("tensors of two devices do not mix, but for a 0-dim one of the host", function()
-    local x, y = lt.ones(2, here), lt.ones(2, { device = "cpu" })
+    local x, y = lt.ones(2, here), lt.ones(2, {device = "cpu"})
     assert.has_error(function() return x + y end, "add: all tensors must be on one device, got cuda:0 and cpu")
     assert.has_error(function() return x:matmul(y) end)
-    local two = lt.tensor(2, { device = "cpu", requires_grad = true })
+    local two = lt.tensor(2, {device = "cpu", requires_grad = true})
     local z = (x * two):sum()
     z:backward()
     assert.are.equal("cuda:0", z.device)
     assert.are.equal("cpu", two.grad.device)
     assert.are.equal(2, two.grad:item())
-    assert.has_error(function() return lt.tensor(2, { device = "cpu" }):mul_(x) end)
+    assert.has_error(function() return lt.tensor(2, {device = "cpu"}):mul_(x) end)
   end)
 
   it("the numbers of a seed are those of the host", function()
-    for _, draw in ipairs { "uniform_", "normal_" } do
+    for _, draw in ipairs {"uniform_", "normal_"} do
       lt.manual_seed(3)
-      local host = lt.zeros(1000, { device = "cpu" })
+      local host = lt.zeros(1000, {device = "cpu"})
       host[draw](host)
       lt.manual_seed(3)
       local device = lt.zeros(1000, here)
@@ -93,8 +93,8 @@ describe("on a device", function()
     local net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3)):to("cuda")
     for _, p in net:named_parameters() do assert.are.equal("cuda:0", p.device) end
     for _, b in net:named_buffers() do assert.are.equal("cuda:0", b.device) end
-    local optimizer = lt.optim.SGD(net:parameters(), { lr = 0.1, momentum = 0.9 })
-    local x, y, first, last = lt.rand(4, 1, 4, 4, here), lt.LongTensor { 0, 1, 2, 0 }:to("cuda"), nil, nil
+    local optimizer = lt.optim.SGD(net:parameters(), {lr = 0.1, momentum = 0.9})
+    local x, y, first, last = lt.rand(4, 1, 4, 4, here), lt.LongTensor {0, 1, 2, 0}:to("cuda"), nil, nil
     for _ = 1, 20 do
       optimizer:zero_grad()
       local loss = F.cross_entropy(net(x), y)

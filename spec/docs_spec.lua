@@ -10,9 +10,9 @@ local function blocks(path)
   for line in io.lines(path) do
     number = number + 1
     if line:match("^```lua%s*$") then
-      open = { number, {} }
+      open = {number, {}}
     elseif line:match("^```%s*$") and open then
-      list[#list + 1] = { open[1], table.concat(open[2], "\n") }
+      list[#list + 1] = {open[1], table.concat(open[2], "\n")}
       open = nil
     elseif open then
       table.insert(open[2], line)
@@ -29,13 +29,13 @@ local function printed(env, fn)
     for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
     lines[#lines + 1] = table.concat(words, "\t")
   end
-  local results = { fn() }
+  local results = {fn()}
   for i = 1, #results do lines[#lines + 1] = tostring(results[i]) end
   return table.concat(lines, "\n")
 end
 
 local function environment()
-  return setmetatable({ lt = lt, nn = lt.nn, F = lt.nn.functional, optim = lt.optim }, { __index = _G })
+  return setmetatable({lt = lt, nn = lt.nn, F = lt.nn.functional, optim = lt.optim}, {__index = _G})
 end
 
 --- A session at the prompt: lines after "> ", each followed by what it prints.
@@ -43,7 +43,7 @@ local function run_session(text)
   local env, entries = environment(), {}
   for line in (text .. "\n"):gmatch("(.-)\n") do
     local code = line:match("^> (.*)$")
-    if code then entries[#entries + 1] = { code, {} } else table.insert(entries[#entries][2], line) end
+    if code then entries[#entries + 1] = {code, {}} else table.insert(entries[#entries][2], line) end
   end
   for _, entry in ipairs(entries) do
     local chunk = loadstring("return " .. entry[1]) or assert(loadstring(entry[1]))
@@ -51,7 +51,7 @@ local function run_session(text)
   end
 end
 
-local files = { root .. "README.md" }
+local files = {root .. "README.md"}
 local pipe = assert(io.popen("ls '" .. root .. "docs' 2> /dev/null"))
 for name in pipe:lines() do
   if name:match("%.md$") then files[#files + 1] = root .. "docs/" .. name end

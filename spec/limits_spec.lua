@@ -7,11 +7,11 @@ local here = debug.getinfo(1, "S").source:match("^@(.*)limits_spec%.lua$")
 local limits = dofile(here .. "fixtures/limits.lua")
 
 local ORDERS = 3
-local OPTIONS = { dtype = "float64" }
+local OPTIONS = {dtype = "float64"}
 
 --- What else is right. PyTorch multiplies a normal density of 0 by infinity and gives NaN; the limits are finite.
 local accepted = {
-  gelu = { [1] = { [math.huge] = 1, [-math.huge] = 0 }, [2] = { [math.huge] = 0, [-math.huge] = 0 } },
+  gelu = {[1] = {[math.huge] = 1, [-math.huge] = 0}, [2] = {[math.huge] = 0, [-math.huge] = 0}},
 }
 
 --- Rows whose defaults do nothing are also checked with attributes: name in limits.lua -> the call.
@@ -34,7 +34,7 @@ end
 
 --- The next derivative; 0 where nothing depends on x any more.
 local function differentiate(y, x)
-  local dx = y.requires_grad and lt.autograd.grad(y:sum(), x, { create_graph = true, allow_unused = true })[1]
+  local dx = y.requires_grad and lt.autograd.grad(y:sum(), x, {create_graph = true, allow_unused = true})[1]
   return dx or lt.zeros(x.shape, OPTIONS)
 end
 
@@ -54,7 +54,7 @@ local function numbers(text)
 end
 
 --- Where the first derivative is 0 by definition, at the origin of atan2 and for powers of 0, PyTorch's higher ones are NaN and Lunette's 0.
-local zero_beyond_first = { atan2 = function(a, b) return a == 0 and b == 0 end, pow = function(a, b) return a == 0 and b >= 0 end }
+local zero_beyond_first = {atan2 = function(a, b) return a == 0 and b == 0 end, pow = function(a, b) return a == 0 and b >= 0 end}
 
 describe("three derivatives in each operand at the limits", function()
   for name, wanted in pairs(limits.pairs) do
@@ -97,7 +97,7 @@ describe("the value and three derivatives at their limits", function()
   end
 
   it("of a quotient do not overflow on the way", function()
-    local a, b = lt.tensor({ 1e25 }, { requires_grad = true }), lt.tensor({ 1e25 }, { requires_grad = true });
+    local a, b = lt.tensor({1e25}, {requires_grad = true}), lt.tensor({1e25}, {requires_grad = true});
     (a / b):backward()
     assert.is_true(math.abs(b.grad:item() / -1e-25 - 1) < 1e-6)
     b.grad = nil

@@ -47,7 +47,7 @@ end
 --- A function that does one step of training a small network.
 local function trainer()
   local net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
-  local optimizer, criterion = optim.Adam(net:parameters(), { lr = 1e-3 }), nn.MSELoss()
+  local optimizer, criterion = optim.Adam(net:parameters(), {lr = 1e-3}), nn.MSELoss()
   local x, y = lt.randn(16, 4), lt.randn(16, 1)
   return function()
     optimizer:zero_grad()
@@ -71,7 +71,7 @@ describe("memory stays flat", function()
   end)
 
   it("in 10,000 custom Functions and hooks, made and dropped", function()
-    local x = lt.tensor({ 1, 2 }, { requires_grad = true })
+    local x = lt.tensor({1, 2}, {requires_grad = true})
     local function step()
       local Scale = lt.autograd.Function:subclass("Scale")
       local factor = 2
@@ -87,7 +87,7 @@ describe("memory stays flat", function()
       hook:remove()
     end
     local grown = growth(step)
-    assert.are.same({ 6, 6 }, x.grad:tolist())
+    assert.are.same({6, 6}, x.grad:tolist())
     assert_flat(grown)
   end)
 end)

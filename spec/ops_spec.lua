@@ -5,7 +5,7 @@ local lt = require("lunette")
 local ops = require("lunette.ops")
 
 local gradcheck, gradgradcheck = lt.autograd.gradcheck, lt.autograd.gradgradcheck
-local ELEMENTWISE = { [0] = 1, [1] = 2, [2] = 3 } -- kind of a row: how many operands
+local ELEMENTWISE = {[0] = 1, [1] = 2, [2] = 3} -- kind of a row: how many operands
 
 --- Numbers spread over the row's own range, none of them at a kink.
 local function sample(info, shape, phase, dtype)
@@ -15,7 +15,7 @@ local function sample(info, shape, phase, dtype)
     local u = ((i * 0.6180339887 + phase * 0.37) % 1) * 0.96 + 0.02
     values[i] = info.low + (info.high - info.low) * u
   end
-  return lt.tensor(values, { dtype = dtype or "float64" }):reshape(shape)
+  return lt.tensor(values, {dtype = dtype or "float64"}):reshape(shape)
 end
 
 local function operands(info, shape, dtype)
@@ -29,7 +29,7 @@ end
 local layouts = {
   transposed = function(t) return t:t():contiguous():t() end,
   sliced = function(t)
-    local wide = lt.zeros(t:size(0) + 1, t:size(1) * 2 + 3, { dtype = t.dtype })
+    local wide = lt.zeros(t:size(0) + 1, t:size(1) * 2 + 3, {dtype = t.dtype})
     local view = wide:narrow(0, 1, t:size(0)):slice(1, 3, nil, 2)
     view:copy_(t)
     return view
@@ -43,8 +43,8 @@ for _, info in ipairs(ops.list) do
   if ELEMENTWISE[info.kind] and info.forward then
     describe(info.name, function()
       it("gives an element the same result in every layout and at every place", function()
-        for _, dtype in ipairs { "float32", "float64", "bfloat16" } do
-          local list = operands(info, { 5, 37 }, dtype)
+        for _, dtype in ipairs {"float32", "float64", "bfloat16"} do
+          local list = operands(info, {5, 37}, dtype)
           local want = apply(info, list)
           for name, lay in pairs(layouts) do
             local laid, plain = {}, {}
@@ -59,7 +59,7 @@ for _, info in ipairs(ops.list) do
       end)
 
       it("gives an element the same result on any number of threads, first or last in a tensor", function()
-        local list = operands(info, { 40000 }, "float32")
+        local list = operands(info, {40000}, "float32")
         local threads = lt.get_num_threads()
         lt.set_num_threads(1)
         local alone = apply(info, list)
@@ -72,13 +72,13 @@ for _, info in ipairs(ops.list) do
       end)
 
       it("takes empty and 0-dim tensors", function()
-        assert.are.equal(0, apply(info, operands(info, { 0, 3 })):numel())
+        assert.are.equal(0, apply(info, operands(info, {0, 3})):numel())
         assert.are.equal(0, apply(info, operands(info, {})):dim())
       end)
 
       if info.derivative[0] or info.derivative[1] then
         it("has the derivatives of first and second order that finite differences show", function()
-          local list = operands(info, { 2, 3 })
+          local list = operands(info, {2, 3})
           for i, t in ipairs(list) do
             if info.derivative[i - 1] then t:requires_grad_() end
           end
@@ -93,94 +93,94 @@ end
 
 --- name -> function of float64 inputs, and the shapes of these.
 local structured = {
-  sum = { function(x) return x:sum({ 0, 2 }) end, { 2, 3, 2 } },
-  mean = { function(x) return x:mean(1, true) end, { 2, 3, 2 } },
-  var = { function(x) return x:var(1) end, { 2, 4 } },
-  std = { function(x) return x:std({ 0, 1 }) end, { 2, 4 } },
-  prod = { function(x) return x:prod(1) end, { 2, 3 } },
-  amax = { function(x) return x:amax(0) end, { 3, 2 } },
-  max_dim = { function(x) return (x:max(1)) end, { 2, 3 } },
-  norm = { function(x) return x:norm(3, 1) end, { 2, 3 } },
-  logsumexp = { function(x) return x:logsumexp(1) end, { 2, 3 } },
-  cumsum = { function(x) return x:cumsum(1) end, { 2, 3 } },
-  matmul = { function(a, b) return a:matmul(b) end, { 2, 2, 3 }, { 3, 2 } },
-  batched = { function(a, b) return a:matmul(b) end, { 1, 2, 3 }, { 2, 3, 2 } },
-  vectors = { function(a, b) return a:matmul(b) end, { 3 }, { 3 } },
-  addmm = { function(c, a, b) return lt.addmm(c, a, b, 0.5, 2) end, { 2 }, { 3, 2 }, { 2, 2 } },
-  linear = { function(x, w, b) return lt.linear(x, w, b) end, { 2, 2, 3 }, { 4, 3 }, { 4 } },
-  softmax = { function(x) return x:softmax(0) end, { 3, 2 } },
-  log_softmax = { function(x) return x:log_softmax(1) end, { 2, 3 } },
-  cat = { function(a, b) return lt.cat({ a, b }, 1) end, { 2, 1 }, { 2, 3 } },
-  stack = { function(a, b) return lt.stack({ a, b }, 1) end, { 2, 2 }, { 2, 2 } },
-  gather = { function(x) return x:gather(1, lt.LongTensor { { 0, 0 }, { 2, 1 } }) end, { 2, 3 } },
-  scatter_add = { function(x, s) return x:scatter_add(0, lt.LongTensor { { 1, 1 } }, s) end, { 2, 2 }, { 1, 2 } },
-  index_select = { function(x) return x:index_select(1, lt.LongTensor { 2, 0, 2 }) end, { 2, 3 } },
-  index = { function(x) return x[{ { 0, 1, 1 }, { 2, 0, 0 } }] end, { 2, 3 } },
-  masked_fill = { function(x) return x:masked_fill(lt.tensor { true, false, true }, 2) end, { 2, 3 } },
-  embedding = { function(w) return lt.embedding(w, lt.LongTensor { { 0, 2 }, { 2, 1 } }) end, { 3, 2 } },
-  conv2d = { function(x, w, b) return lt.conv2d(x, w, b, { stride = { 2, 1 }, padding = 1 }) end, { 1, 2, 4, 3 }, { 2, 2, 2, 3 }, { 2 } },
-  grouped_conv2d = { function(x, w) return lt.conv2d(x, w, nil, { groups = 2, dilation = 2 }) end, { 1, 2, 4, 4 }, { 2, 1, 2, 2 } },
-  max_pool2d = { function(x) return (lt.max_pool2d(x, 2)) end, { 1, 2, 4, 4 } },
-  avg_pool2d = { function(x) return lt.avg_pool2d(x, 2, 1, 1) end, { 1, 1, 3, 3 } },
-  batch_norm = { function(x, w, b) return lt.batch_norm(x, w, b, nil, nil, true) end, { 3, 2, 2 }, { 2 }, { 2 } },
-  mse_loss = { function(x, y) return lt.mse_loss(x, y) end, { 2, 3 }, { 2, 3 } },
-  cross_entropy = { function(x) return lt.cross_entropy(x, lt.LongTensor { 2, 0 }, { label_smoothing = 0.1 }) end, { 2, 3 } },
-  amin = { function(x) return x:amin(0) end, { 3, 2 } },
-  min_dim = { function(x) return (x:min(1)) end, { 2, 3 } },
-  mm = { function(a, b) return a:mm(b) end, { 2, 3 }, { 3, 2 } },
-  bmm = { function(a, b) return a:bmm(b) end, { 2, 2, 3 }, { 2, 3, 1 } },
-  baddbmm = { function(c, a, b) return lt.baddbmm(c, a, b, 0.5, 2) end, { 2 }, { 1, 3, 2 }, { 1, 2, 2 } },
-  scatter = { function(x, s) return x:scatter(1, lt.LongTensor { { 2, 0 } }, s) end, { 2, 3 }, { 1, 2 } },
-  scatter_value = { function(x) return ops.scatter_value(x, 1, lt.LongTensor { { 2, 0 } }, 3) end, { 2, 3 } },
-  index_add = { function(x, s) return x:index_add(0, lt.LongTensor { 1, 1, 0 }, s) end, { 2, 3 }, { 3, 3 } },
-  index_put = { function(x, v) return x:index_put({ lt.LongTensor { 1, 0 } }, v) * x:index_put({ lt.LongTensor { 1, 1 } }, v, true) end, { 3, 2 }, { 2, 2 } },
-  masked_select = { function(x) return x:masked_select(lt.BoolTensor { { true, false, true }, { false, true, false } }) end, { 2, 3 } },
-  masked_scatter = { function(x, s) return x:masked_scatter(lt.BoolTensor { { true, false, true }, { false, true, false } }, s) end, { 2, 3 }, { 4 } },
-  embedding_dw = { function(dy) return ops.embedding_dw(dy, lt.LongTensor { 2, 0, 2 }, 3) end, { 3, 2 } },
-  nll_loss = { function(x) return lt.nll_loss(x, lt.LongTensor { 2, 0, 1 }, { ignore_index = 1 }) end, { 3, 3 } },
-  conv2d_dx = { function(dy, w) return ops.conv2d_dx(dy, w, { 1, 2, 4, 3 }, { 2, 1 }, 1) end, { 1, 2, 2, 3 }, { 2, 2, 3, 3 } },
-  conv2d_dw = { function(x, dy) return ops.conv2d_dw(x, dy, { 2, 2, 3, 3 }, { 2, 1 }, 1) end, { 1, 2, 4, 3 }, { 1, 2, 2, 3 } },
-  max_pool2d_dx = { function(dy) return ops.max_pool2d_dx(dy, lt.LongTensor { { { 5, 2 } } }, { 1, 2, 4 }, 2) end, { 1, 1, 2 } },
-  avg_pool2d_dx = { function(dy) return ops.avg_pool2d_dx(dy, { 1, 1, 3, 3 }, 2, 1, 1) end, { 1, 1, 4, 4 } },
-  dropout = { function(x)
+  sum = {function(x) return x:sum({0, 2}) end, {2, 3, 2}},
+  mean = {function(x) return x:mean(1, true) end, {2, 3, 2}},
+  var = {function(x) return x:var(1) end, {2, 4}},
+  std = {function(x) return x:std({0, 1}) end, {2, 4}},
+  prod = {function(x) return x:prod(1) end, {2, 3}},
+  amax = {function(x) return x:amax(0) end, {3, 2}},
+  max_dim = {function(x) return (x:max(1)) end, {2, 3}},
+  norm = {function(x) return x:norm(3, 1) end, {2, 3}},
+  logsumexp = {function(x) return x:logsumexp(1) end, {2, 3}},
+  cumsum = {function(x) return x:cumsum(1) end, {2, 3}},
+  matmul = {function(a, b) return a:matmul(b) end, {2, 2, 3}, {3, 2}},
+  batched = {function(a, b) return a:matmul(b) end, {1, 2, 3}, {2, 3, 2}},
+  vectors = {function(a, b) return a:matmul(b) end, {3}, {3}},
+  addmm = {function(c, a, b) return lt.addmm(c, a, b, 0.5, 2) end, {2}, {3, 2}, {2, 2}},
+  linear = {function(x, w, b) return lt.linear(x, w, b) end, {2, 2, 3}, {4, 3}, {4}},
+  softmax = {function(x) return x:softmax(0) end, {3, 2}},
+  log_softmax = {function(x) return x:log_softmax(1) end, {2, 3}},
+  cat = {function(a, b) return lt.cat({a, b}, 1) end, {2, 1}, {2, 3}},
+  stack = {function(a, b) return lt.stack({a, b}, 1) end, {2, 2}, {2, 2}},
+  gather = {function(x) return x:gather(1, lt.LongTensor {{0, 0}, {2, 1}}) end, {2, 3}},
+  scatter_add = {function(x, s) return x:scatter_add(0, lt.LongTensor {{1, 1}}, s) end, {2, 2}, {1, 2}},
+  index_select = {function(x) return x:index_select(1, lt.LongTensor {2, 0, 2}) end, {2, 3}},
+  index = {function(x) return x[{{0, 1, 1}, {2, 0, 0}}] end, {2, 3}},
+  masked_fill = {function(x) return x:masked_fill(lt.tensor {true, false, true}, 2) end, {2, 3}},
+  embedding = {function(w) return lt.embedding(w, lt.LongTensor {{0, 2}, {2, 1}}) end, {3, 2}},
+  conv2d = {function(x, w, b) return lt.conv2d(x, w, b, {stride = {2, 1}, padding = 1}) end, {1, 2, 4, 3}, {2, 2, 2, 3}, {2}},
+  grouped_conv2d = {function(x, w) return lt.conv2d(x, w, nil, {groups = 2, dilation = 2}) end, {1, 2, 4, 4}, {2, 1, 2, 2}},
+  max_pool2d = {function(x) return (lt.max_pool2d(x, 2)) end, {1, 2, 4, 4}},
+  avg_pool2d = {function(x) return lt.avg_pool2d(x, 2, 1, 1) end, {1, 1, 3, 3}},
+  batch_norm = {function(x, w, b) return lt.batch_norm(x, w, b, nil, nil, true) end, {3, 2, 2}, {2}, {2}},
+  mse_loss = {function(x, y) return lt.mse_loss(x, y) end, {2, 3}, {2, 3}},
+  cross_entropy = {function(x) return lt.cross_entropy(x, lt.LongTensor {2, 0}, {label_smoothing = 0.1}) end, {2, 3}},
+  amin = {function(x) return x:amin(0) end, {3, 2}},
+  min_dim = {function(x) return (x:min(1)) end, {2, 3}},
+  mm = {function(a, b) return a:mm(b) end, {2, 3}, {3, 2}},
+  bmm = {function(a, b) return a:bmm(b) end, {2, 2, 3}, {2, 3, 1}},
+  baddbmm = {function(c, a, b) return lt.baddbmm(c, a, b, 0.5, 2) end, {2}, {1, 3, 2}, {1, 2, 2}},
+  scatter = {function(x, s) return x:scatter(1, lt.LongTensor {{2, 0}}, s) end, {2, 3}, {1, 2}},
+  scatter_value = {function(x) return ops.scatter_value(x, 1, lt.LongTensor {{2, 0}}, 3) end, {2, 3}},
+  index_add = {function(x, s) return x:index_add(0, lt.LongTensor {1, 1, 0}, s) end, {2, 3}, {3, 3}},
+  index_put = {function(x, v) return x:index_put({lt.LongTensor {1, 0}}, v) * x:index_put({lt.LongTensor {1, 1}}, v, true) end, {3, 2}, {2, 2}},
+  masked_select = {function(x) return x:masked_select(lt.BoolTensor {{true, false, true}, {false, true, false}}) end, {2, 3}},
+  masked_scatter = {function(x, s) return x:masked_scatter(lt.BoolTensor {{true, false, true}, {false, true, false}}, s) end, {2, 3}, {4}},
+  embedding_dw = {function(dy) return ops.embedding_dw(dy, lt.LongTensor {2, 0, 2}, 3) end, {3, 2}},
+  nll_loss = {function(x) return lt.nll_loss(x, lt.LongTensor {2, 0, 1}, {ignore_index = 1}) end, {3, 3}},
+  conv2d_dx = {function(dy, w) return ops.conv2d_dx(dy, w, {1, 2, 4, 3}, {2, 1}, 1) end, {1, 2, 2, 3}, {2, 2, 3, 3}},
+  conv2d_dw = {function(x, dy) return ops.conv2d_dw(x, dy, {2, 2, 3, 3}, {2, 1}, 1) end, {1, 2, 4, 3}, {1, 2, 2, 3}},
+  max_pool2d_dx = {function(dy) return ops.max_pool2d_dx(dy, lt.LongTensor {{{5, 2}}}, {1, 2, 4}, 2) end, {1, 1, 2}},
+  avg_pool2d_dx = {function(dy) return ops.avg_pool2d_dx(dy, {1, 1, 3, 3}, 2, 1, 1) end, {1, 1, 4, 4}},
+  dropout = {function(x)
     lt.manual_seed(5)
     return lt.dropout(x, 0.4) * x
-  end, { 2, 3 } },
-  view = { function(x) return x:view(3, 2) end, { 2, 3 } },
-  permute = { function(x) return x:permute(2, 0, 1) end, { 2, 3, 2 } },
-  transpose = { function(x) return x:transpose(0, 1) end, { 2, 3 } },
-  expand = { function(x) return x:expand(3, 2, 2) end, { 2, 1 } },
-  select = { function(x) return x:select(1, -1) end, { 2, 3 } },
-  slice = { function(x) return x:slice(1, 0, 3, 2) end, { 2, 3 } },
-  narrow = { function(x) return x:narrow(1, 1, 2) end, { 2, 3 } },
-  unsqueeze = { function(x) return x:unsqueeze(1) end, { 2, 3 } },
-  squeeze = { function(x) return x:squeeze(1) end, { 2, 1, 3 } },
-  diagonal = { function(x) return x:diagonal(1) end, { 3, 3 } },
-  reshape = { function(x) return x:t():reshape(6) end, { 2, 3 } },
-  flatten = { function(x) return x:flatten(1) end, { 2, 3, 2 } },
-  contiguous = { function(x) return x:t():contiguous() end, { 2, 3 } },
-  clone = { function(x) return x:t():clone() end, { 2, 3 } },
-  to = { function(x) return x:to("float64", nil, true) end, { 2, 3 } },
-  copy = { function(x, y) return ops.copy(x, y) end, { 2, 3 }, { 3 } },
-  as_strided_scatter = { function(x, s) return ops.as_strided_scatter(x, s, { 2, 2 }, { 3, 1 }, 1) end, { 2, 3 }, { 2, 2 } },
-  sum_to_size = { function(x) return x:sum_to_size({ 1, 3 }) end, { 2, 3 } },
-  fill = { function(x) return ops.fill(x, 2) * x end, { 2, 3 } },
-  tril = { function(x) return x:tril(-1) end, { 3, 3 } },
-  triu = { function(x) return x:triu(1) end, { 3, 3 } },
-  views = { function(x) return x:transpose(0, 1):unsqueeze(0)[":, 1:, ::2"]:expand(2, 2, 1):reshape(-1) end, { 2, 3 } },
-  as_strided = { function(x) return x:as_strided({ 2, 3 }, { 1, 1 }) end, { 4 } },
-  in_place = { function(x, y)
+  end, {2, 3}},
+  view = {function(x) return x:view(3, 2) end, {2, 3}},
+  permute = {function(x) return x:permute(2, 0, 1) end, {2, 3, 2}},
+  transpose = {function(x) return x:transpose(0, 1) end, {2, 3}},
+  expand = {function(x) return x:expand(3, 2, 2) end, {2, 1}},
+  select = {function(x) return x:select(1, -1) end, {2, 3}},
+  slice = {function(x) return x:slice(1, 0, 3, 2) end, {2, 3}},
+  narrow = {function(x) return x:narrow(1, 1, 2) end, {2, 3}},
+  unsqueeze = {function(x) return x:unsqueeze(1) end, {2, 3}},
+  squeeze = {function(x) return x:squeeze(1) end, {2, 1, 3}},
+  diagonal = {function(x) return x:diagonal(1) end, {3, 3}},
+  reshape = {function(x) return x:t():reshape(6) end, {2, 3}},
+  flatten = {function(x) return x:flatten(1) end, {2, 3, 2}},
+  contiguous = {function(x) return x:t():contiguous() end, {2, 3}},
+  clone = {function(x) return x:t():clone() end, {2, 3}},
+  to = {function(x) return x:to("float64", nil, true) end, {2, 3}},
+  copy = {function(x, y) return ops.copy(x, y) end, {2, 3}, {3}},
+  as_strided_scatter = {function(x, s) return ops.as_strided_scatter(x, s, {2, 2}, {3, 1}, 1) end, {2, 3}, {2, 2}},
+  sum_to_size = {function(x) return x:sum_to_size({1, 3}) end, {2, 3}},
+  fill = {function(x) return ops.fill(x, 2) * x end, {2, 3}},
+  tril = {function(x) return x:tril(-1) end, {3, 3}},
+  triu = {function(x) return x:triu(1) end, {3, 3}},
+  views = {function(x) return x:transpose(0, 1):unsqueeze(0)[":, 1:, ::2"]:expand(2, 2, 1):reshape(-1) end, {2, 3}},
+  as_strided = {function(x) return x:as_strided({2, 3}, {1, 1}) end, {4}},
+  in_place = {function(x, y)
     local z = x * 1
     z["0"]:add_(y * y)
     return z * z
-  end, { 2, 3 }, { 3 } },
+  end, {2, 3}, {3}},
 }
 
 describe("the gradient of", function()
   for name, case in pairs(structured) do
     it(name .. " agrees with finite differences, twice", function()
       local inputs = {}
-      for i = 2, #case do inputs[i - 1] = sample({ low = 0.3, high = 1.7 }, case[i], i):requires_grad_() end
+      for i = 2, #case do inputs[i - 1] = sample({low = 0.3, high = 1.7}, case[i], i):requires_grad_() end
       assert.is_true(gradcheck(case[1], inputs))
       assert.is_true(gradgradcheck(case[1], inputs))
     end)

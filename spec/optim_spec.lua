@@ -5,7 +5,7 @@ local wave = helper.wave
 
 local function two_groups(case)
   local a, b = nn.Parameter(wave{2, 3}), nn.Parameter(wave({4}, 1))
-  return optim[case.name]({ {params = {a}}, {params = {b}, lr = case.options.lr / 2} }, case.options), a, b
+  return optim[case.name]({{params = {a}}, {params = {b}, lr = case.options.lr / 2}}, case.options), a, b
 end
 
 local function train(opt, a, b, from, to)
@@ -115,7 +115,7 @@ describe("optimizers", function()
     assert.has_error(function() optim.SGD({p}, {lr = -1}) end)
     assert.has_error(function() optim.SGD({p}, {lr = 1, nesterov = true}) end)
     assert.has_error(function() optim.Adam({p}, {betas = {0.9, 1}}) end)
-    assert.has_error(function() optim.Adam({ {params = {p}, beta = 1} }) end)
+    assert.has_error(function() optim.Adam({{params = {p}, beta = 1}}) end)
     assert.has_error(function() optim.Adam({p}):load_state_dict({}) end)
     assert.matches("optim.Adan does not exist; did you mean 'Adam'", select(2, pcall(function() return optim.Adan end)))
   end)

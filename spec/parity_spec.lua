@@ -22,11 +22,11 @@ local function shape_of(word)
   return shape, n
 end
 
-local WORDS = { inf = math.huge, ["-inf"] = -math.huge, nan = 0 / 0, ["-nan"] = 0 / 0, ["-0"] = -1 / math.huge }
+local WORDS = {inf = math.huge, ["-inf"] = -math.huge, nan = 0 / 0, ["-nan"] = 0 / 0, ["-0"] = -1 / math.huge}
 local function number(word) return WORDS[word] or tonumber(word) end
 
 local makers = {}
-local SPECIAL = { 0, -1 / math.huge, 800, -800, math.huge, -math.huge, 0 / 0, 1, -1, 0.5, -2.5, 3 }
+local SPECIAL = {0, -1 / math.huge, 800, -800, math.huge, -math.huge, 0 / 0, 1, -1, 0.5, -2.5, 3}
 
 function makers.special(i) return SPECIAL[i + 1] end
 
@@ -53,7 +53,7 @@ local function build(text)
       values[i + 1] = dtype:find("float") and number(word) or word
     end
   end
-  return lt.tensor(values, { dtype = dtype }):reshape(shape)
+  return lt.tensor(values, {dtype = dtype}):reshape(shape)
 end
 
 local function build_all(text)
@@ -64,15 +64,15 @@ end
 
 --- The same values, laid out otherwise; only for tensors of two dimensions and more.
 local layouts = {
-  { "contiguous", function(t) return t end },
-  { "transposed", function(t) return t:transpose(0, -1):contiguous():transpose(0, -1) end },
-  { "sliced", function(t)
+  {"contiguous", function(t) return t end},
+  {"transposed", function(t) return t:transpose(0, -1):contiguous():transpose(0, -1) end},
+  {"sliced", function(t)
     local shape = t.shape:totable()
     shape[1], shape[#shape] = shape[1] + 1, shape[#shape] * 2 + 3
-    local view = lt.ones(shape, { dtype = t.dtype }):narrow(0, 1, t:size(0)):slice(-1, 3, nil, 2)
+    local view = lt.ones(shape, {dtype = t.dtype}):narrow(0, 1, t:size(0)):slice(-1, 3, nil, 2)
     view:copy_(t)
     return view
-  end },
+  end},
 }
 
 local function laid(list, lay)
@@ -89,7 +89,7 @@ local environment = setmetatable({
     t[key] = value
     return t
   end,
-}, { __index = _G })
+}, {__index = _G})
 
 local compiled = {}
 local function call(text, inputs)
@@ -104,8 +104,8 @@ end
 -- Comparison -----------------------------------------------------------------------------------------------------------------------------
 
 --- name -> relative tolerance, and what a sum of numbers around 1 may lose by cancellation.
-local TOLERANCE = { float32 = { 1e-5, 1e-6 }, float64 = { 1e-12, 1e-14 } }
-local MANTISSA = { float16 = { 10, -24 }, bfloat16 = { 7, -133 } } -- bits, and the exponent of the smallest number
+local TOLERANCE = {float32 = {1e-5, 1e-6}, float64 = {1e-12, 1e-14}}
+local MANTISSA = {float16 = {10, -24}, bfloat16 = {7, -133}} -- bits, and the exponent of the smallest number
 
 local function close(got, want, dtype, signed)
   if want ~= want then return got ~= got end

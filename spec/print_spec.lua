@@ -5,7 +5,7 @@ local lt = require("lunette")
 local here = debug.getinfo(1, "S").source:match("^@(.*)print_spec%.lua$")
 local cases = dofile(here .. "fixtures/print.lua")
 
-local defaults = { precision = 4, threshold = 1000, edgeitems = 3, linewidth = 80 }
+local defaults = {precision = 4, threshold = 1000, edgeitems = 3, linewidth = 80}
 
 describe("tostring is PyTorch's for", function()
   local device = lt.get_default_device() -- another one would be printed too

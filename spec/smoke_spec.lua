@@ -6,22 +6,22 @@ local nn, F, optim = lt.nn, lt.nn.functional, lt.optim
 describe("smoke:", function()
   it("tensors are made, reshaped and computed with", function()
     local x = lt.arange(6):reshape(2, 3)
-    assert.are.same({ { 1, 3, 5 }, { 7, 9, 11 } }, (x * 2 + 1):tolist())
-    assert.are.same({ 3, 5, 7 }, x:sum(0):tolist())
+    assert.are.same({{1, 3, 5}, {7, 9, 11}}, (x * 2 + 1):tolist())
+    assert.are.same({3, 5, 7}, x:sum(0):tolist())
     assert.are.equal(55, x:matmul(x:t()):diagonal():sum():item())
   end)
 
   it("they are indexed and assigned to", function()
     local x = lt.zeros(3, 4)
     x["1:, ::2"] = 7
-    x[{ 0, { 1, 3 } }] = lt.tensor { 1, 2 }
-    assert.are.same({ { 0, 1, 0, 2 }, { 7, 0, 7, 0 }, { 7, 0, 7, 0 } }, x:tolist())
+    x[{0, {1, 3}}] = lt.tensor {1, 2}
+    assert.are.same({{0, 1, 0, 2}, {7, 0, 7, 0}, {7, 0, 7, 0}}, x:tolist())
     assert.are.equal(6, x:gt(0):sum():item())
   end)
 
   it("gradients flow, twice", function()
-    local x = lt.tensor({ 3 }, { requires_grad = true })
-    local dx = lt.autograd.grad(x ^ 3, { x }, { create_graph = true })[1]
+    local x = lt.tensor({3}, {requires_grad = true})
+    local dx = lt.autograd.grad(x ^ 3, {x}, {create_graph = true})[1]
     dx:backward()
     assert.are.equal(27, dx:item())
     assert.are.equal(18, x.grad:item())
@@ -37,19 +37,19 @@ describe("smoke:", function()
   it("a network learns exclusive or", function()
     lt.manual_seed(1)
     local net = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 2))
-    local optimizer = optim.Adam(net:parameters(), { lr = 0.02 })
-    local x, y = lt.tensor { { 0, 0 }, { 0, 1 }, { 1, 0 }, { 1, 1 } }, lt.LongTensor { 0, 1, 1, 0 }
+    local optimizer = optim.Adam(net:parameters(), {lr = 0.02})
+    local x, y = lt.tensor {{0, 0}, {0, 1}, {1, 0}, {1, 1}}, lt.LongTensor {0, 1, 1, 0}
     for _ = 1, 200 do
       optimizer:zero_grad()
       F.cross_entropy(net(x), y):backward()
       optimizer:step()
     end
-    assert.are.same({ 0, 1, 1, 0 }, net(x):argmax(1):tolist())
+    assert.are.same({0, 1, 1, 0}, net(x):argmax(1):tolist())
   end)
 
   it("a convolution network computes and differentiates", function()
-    local net = nn.Sequential(nn.Conv2d(1, 4, 3, { padding = 1 }), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 10))
-    local loss = F.cross_entropy(net(lt.rand(2, 1, 6, 6)), lt.LongTensor { 3, 9 })
+    local net = nn.Sequential(nn.Conv2d(1, 4, 3, {padding = 1}), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 10))
+    local loss = F.cross_entropy(net(lt.rand(2, 1, 6, 6)), lt.LongTensor {3, 9})
     loss:backward()
     for name, p in net:named_parameters() do assert.is_true(p.grad:isfinite():all():item(), name) end
   end)

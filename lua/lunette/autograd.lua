@@ -20,7 +20,7 @@ local OK, NEEDS_LUA = tonumber(C.LN_OK), tonumber(C.LN_NEEDS_LUA)
 -- Closures that C knows by number --------------------------------------------------------------------------------------------------------
 
 local registry = base.registry
-registry.parts = registry.parts or { free = {}, last = 0 }
+registry.parts = registry.parts or {free = {}, last = 0}
 local parts = registry.parts
 local dead = ffi.new("int[256]")
 
@@ -120,7 +120,7 @@ end
 
 -- Driving the engine ---------------------------------------------------------------------------------------------------------------------
 
-local stop = { lua = ffi.new("int[1]"), op = ffi.new("int[1]"), n_in = ffi.new("int[1]"), n_out = ffi.new("int[1]") }
+local stop = {lua = ffi.new("int[1]"), op = ffi.new("int[1]"), n_in = ffi.new("int[1]"), n_out = ffi.new("int[1]")}
 local cell = ffi.new("ln_tensor *[1]")
 
 local function taken(status)
@@ -147,7 +147,7 @@ end
 
 local function run_function(engine, part, n_in, n_out)
   local ctx, grads = part.ctx, {}
-  local saved = { n = part.n_saved }
+  local saved = {n = part.n_saved}
   for i = 1, part.n_saved do saved[i] = taken(C.ln_engine_saved(engine, i - 1, cell)) end
   ctx.saved_tensors = saved
   for i = 1, n_out do
@@ -159,9 +159,9 @@ local function run_function(engine, part, n_in, n_out)
     local place = part.places[i]
     ctx.needs_input_grad[i] = place ~= nil and C.ln_engine_needs(engine, place)
   end
-  local results = { n = 0 }
+  local results = {n = 0}
   local function collect(...)
-    results = { n = select("#", ...), ... }
+    results = {n = select("#", ...), ...}
   end
   collect(part.class.backward(ctx, unpack(grads, 1, n_out)))
   ctx.saved_tensors = nil
@@ -174,7 +174,7 @@ local function run_function(engine, part, n_in, n_out)
 end
 
 local function formula_names(engine, info, n_in)
-  local names, attrs = { g = taken(C.ln_engine_gradient(engine, 0, cell)) }, C.ln_engine_attrs(engine)
+  local names, attrs = {g = taken(C.ln_engine_gradient(engine, 0, cell))}, C.ln_engine_attrs(engine)
   for _, param in ipairs(info.params) do
     if param.place then
       local value = taken(C.ln_engine_saved(engine, param.place, cell))
@@ -192,7 +192,7 @@ local function formula_names(engine, info, n_in)
   return names
 end
 
-local geometry = { shape = ffi.new("int64_t[16]"), dtype = ffi.new("int[1]") }
+local geometry = {shape = ffi.new("int64_t[16]"), dtype = ffi.new("int[1]")}
 
 --- dx summed to the shape of input i, in its dtype: the formula knows nothing of broadcasting.
 local function fit_gradient(engine, i, dx)
@@ -247,7 +247,7 @@ end
 
 local function as_list(name, value)
   if value == nil then return {} end
-  if is_tensor(value) then return { value } end
+  if is_tensor(value) then return {value} end
   if type(value) ~= "table" then fail(name .. ": a tensor or an array of tensors is expected, got " .. type(value)) end
   return value
 end
@@ -299,7 +299,7 @@ local function backward_with_options(...)
       if not C.ln_tensor_is_leaf(pointer(x)) then fail("backward: inputs must be leaves; lt.autograd.grad gives gradients of others") end
     end
   end
-  pass({ t }, { gradient or false }, retain_graph, create_graph, inputs, true)
+  pass({t}, {gradient or false}, retain_graph, create_graph, inputs, true)
 end
 
 --- Accumulates the gradient of this tensor into the leaves that it was made from.
@@ -336,7 +336,7 @@ function autograd.grad(...)
   inputs = as_list("grad", inputs)
   if #inputs == 0 then fail("grad: inputs is empty") end
   return pass(as_list("grad", outputs), grad_outputs and as_list("grad", grad_outputs), retain_graph, create_graph, inputs, false, function(engine)
-    local results = { n = #inputs }
+    local results = {n = #inputs}
     for i = 1, #inputs do
       results[i] = taken(C.ln_engine_result(engine, i - 1, cell))
       if not results[i] and not allow_unused then
@@ -416,12 +416,12 @@ function T.register_hook(t, hook)
   local id = C.ln_hook_id(p)
   local list = id ~= 0 and parts[id]
   if not list then
-    list = { last = 0 }
+    list = {last = 0}
     check(C.ln_hook_attach(p, keep(list)))
   end
   list.last = list.last + 1
   list[list.last] = hook
-  return setmetatable({ list = list, place = list.last }, Handle)
+  return setmetatable({list = list, place = list.last}, Handle)
 end
 
 -- Custom Functions -----------------------------------------------------------------------------------------------------------------------
@@ -435,11 +435,11 @@ Context.__index = Context
 --- Keeps tensors, inputs or outputs of forward, for backward, where they stand in ctx.saved_tensors (an array with n). Values kept in other
 -- fields of ctx are fine, but an output kept there is never freed: it holds the graph that holds ctx.
 function Context:save_for_backward(...)
-  self.to_save = { n = select("#", ...), ... }
+  self.to_save = {n = select("#", ...), ...}
 end
 
 --- Marks inputs that forward changed in place and returns.
-function Context:mark_dirty(...) self.dirty = { n = select("#", ...), ... } end
+function Context:mark_dirty(...) self.dirty = {n = select("#", ...), ...} end
 
 --- Marks outputs that have no gradient.
 function Context:mark_non_differentiable(...)
@@ -450,14 +450,14 @@ end
 --- A class of functions: define forward(ctx, ...) and backward(ctx, ...) on it, call it with apply(...).
 function Function:subclass(name)
   if type(name) ~= "string" then fail("Function:subclass(name): a name is expected") end
-  local class = { name = name }
+  local class = {name = name}
   class.__index = class
   class.apply = function(...) return autograd.apply_function(class, ...) end
-  return setmetatable(class, { __index = self })
+  return setmetatable(class, {__index = self})
 end
 
 local function shapes_of(outputs)
-  local part = { shapes = {}, dtypes = {}, devices = {} }
+  local part = {shapes = {}, dtypes = {}, devices = {}}
   for i = 1, outputs.n do
     local p = is_tensor(outputs[i]) and pointer(outputs[i])
     if p then
@@ -493,7 +493,7 @@ local function record_function(class, ctx, args, outputs)
       inputs[#inputs + 1] = args[i]
     end
   end
-  local saved = ctx.to_save or { n = 0 }
+  local saved = ctx.to_save or {n = 0}
   local save_list = {}
   for i = 1, saved.n do
     if not is_tensor(saved[i]) then fail(class.name .. ": save_for_backward takes tensors, got " .. type(saved[i])) end
@@ -515,7 +515,7 @@ local function record_function(class, ctx, args, outputs)
 end
 
 function autograd.apply_function(class, ...)
-  local args = { n = select("#", ...), ... }
+  local args = {n = select("#", ...), ...}
   local wanted = false
   if autograd.is_grad_enabled() then
     for i = 1, args.n do
@@ -523,7 +523,7 @@ function autograd.apply_function(class, ...)
     end
   end
   local ctx = setmetatable({}, Context)
-  local function collect(...) return { n = select("#", ...), ... } end
+  local function collect(...) return {n = select("#", ...), ...} end
   local outputs = collect(with_mode(GRAD, false, class.forward, ctx, ...))
   if wanted then
     own_outputs(ctx, outputs, args)

@@ -30,11 +30,11 @@ end
 
 -- Shapes: plain numbers, an array or a Size, then a table of options -----------------------------------------------------------------------
 
-local OPTIONS = { dtype = "dtype", device = "device", requires_grad = "boolean", generator = "generator" }
+local OPTIONS = {dtype = "dtype", device = "device", requires_grad = "boolean", generator = "generator"}
 
 local function check_options(name, options)
   for key, value in pairs(options) do
-    if not OPTIONS[key] then fail(("%s has no option '%s'%s"):format(name, tostring(key), arguments.hint(key, { "dtype", "device", "requires_grad", "generator" }))) end
+    if not OPTIONS[key] then fail(("%s has no option '%s'%s"):format(name, tostring(key), arguments.hint(key, {"dtype", "device", "requires_grad", "generator"}))) end
     if key == "dtype" and not dtype_id[value] then fail(("%s: there is no dtype %s"):format(name, arguments.describe(value))) end
     if key == "requires_grad" and type(value) ~= "boolean" then fail(name .. ": requires_grad must be true or false") end
   end
@@ -61,13 +61,13 @@ end
 
 --- shape, options from `...`, of which the first `fixed` values are something else and come first.
 local function split(name, fixed, ...)
-  local values = { n = select("#", ...), ... }
+  local values = {n = select("#", ...), ...}
   local options = {}
   if values.n > fixed and is_options(values[values.n]) then
     options = check_options(name, values[values.n])
     values.n = values.n - 1
   end
-  local rest = { n = values.n - fixed }
+  local rest = {n = values.n - fixed}
   for i = 1, rest.n do rest[i] = values[fixed + i] end
   return sizes(name, rest), options, values
 end
@@ -105,7 +105,7 @@ maker("randn", function(t) return t:normal_(0, 1) end)
 --- lt.full({2, 3}, value, {dtype =, device =}): float32 unless a dtype is named.
 function create.full(size, value, options)
   options = check_options("full", options or {})
-  local shape = sizes("full", { n = 1, size })
+  local shape = sizes("full", {n = 1, size})
   return finish(ops.full(shape, value, options.dtype, base.device_name(device_id(options.device))), options.requires_grad)
 end
 
@@ -119,7 +119,7 @@ function create.randint(...)
   local low, high, size, options = ...
   if type(high) ~= "number" then low, high, size, options = 0, low, high, size end
   options = check_options("randint", options or {})
-  local t = empty(sizes("randint", { n = 1, size }), options.dtype or "int64", options.device)
+  local t = empty(sizes("randint", {n = 1, size}), options.dtype or "int64", options.device)
   return finish(with_generator(options.generator, t.random_, t, low, high), options.requires_grad)
 end
 
@@ -131,7 +131,7 @@ end
 
 --- arange([start = 0,] end [, step = 1]): start, start + step, ... below end; float32 unless a dtype is named.
 function create.arange(...)
-  local values = { n = select("#", ...), ... }
+  local values = {n = select("#", ...), ...}
   local options = {}
   if is_options(values[values.n]) then
     options = check_options("arange", values[values.n])
@@ -150,7 +150,7 @@ end
 function create.linspace(start, stop, steps, options)
   options = check_options("linspace", options or {})
   if type(steps) ~= "number" or steps < 0 or steps % 1 ~= 0 then fail("linspace: steps must be a whole number from 0, got " .. tostring(steps)) end
-  local t = empty({ steps }, "float64")
+  local t = empty({steps}, "float64")
   local values = ffi.new("double[?]", steps + 1)
   for i = 0, steps - 1 do
     values[i] = i < steps / 2 and start + (stop - start) * i / math.max(1, steps - 1) or stop - (stop - start) * (steps - 1 - i) / math.max(1, steps - 1)
@@ -165,7 +165,7 @@ function create.eye(n, m, options)
   if type(m) == "table" then m, options = nil, m end
   options = check_options("eye", options or {})
   m = m or n
-  local t = create.zeros(n, m, { dtype = options.dtype, device = options.device, requires_grad = false })
+  local t = create.zeros(n, m, {dtype = options.dtype, device = options.device, requires_grad = false})
   ops.fill_(ops.diagonal(t), 1)
   return finish(t, options.requires_grad)
 end
@@ -238,7 +238,7 @@ function create.tensor(data, options)
   local n = 1
   for _, size in ipairs(shape) do n = n * size end
   local exact = options.dtype ~= nil and options.dtype:match("int") ~= nil
-  local values = { number = ffi.new("double[?]", n + 1), integer = ffi.new("int64_t[?]", n + 1), exact = exact }
+  local values = {number = ffi.new("double[?]", n + 1), integer = ffi.new("int64_t[?]", n + 1), exact = exact}
   flatten(data, shape, 1, {}, values, 0)
   local first = data
   while type(first) == "table" do first = first[1] end
@@ -249,9 +249,9 @@ function create.tensor(data, options)
   return finish(t, options.requires_grad)
 end
 
-for name, dtype in pairs { Float = "float32", Double = "float64", Half = "float16", BFloat16 = "bfloat16", Char = "int8", Short = "int16", Int = "int32",
-                           Long = "int64", Byte = "uint8", Bool = "bool" } do
-  create[name .. "Tensor"] = function(data) return create.tensor(data == nil and {} or data, { dtype = dtype }) end
+for name, dtype in pairs {Float = "float32", Double = "float64", Half = "float16", BFloat16 = "bfloat16", Char = "int8", Short = "int16", Int = "int32",
+                           Long = "int64", Byte = "uint8", Bool = "bool"} do
+  create[name .. "Tensor"] = function(data) return create.tensor(data == nil and {} or data, {dtype = dtype}) end
 end
 
 return create

@@ -49,7 +49,7 @@ local function load_library()
   -- Threads that spin long at the end of a region stall each other when the machine is busy with something else; OpenMP reads this as it is loaded.
   ffi.cdef("int setenv(const char *name, const char *value, int overwrite);")
   if not os.getenv("OMP_WAIT_POLICY") then ffi.C.setenv("GOMP_SPINCOUNT", "2000", 0) end
-  return { path = library, text = text, C = ffi.load(library) }
+  return {path = library, text = text, C = ffi.load(library)}
 end
 
 local registry = getregistry()[KEY]
@@ -61,7 +61,7 @@ elseif readable(here .. "lunette.h") and declarations(here .. "lunette.h") ~= re
 end
 
 local C = registry.C
-local base = { root = getinfo(1, "S").source:match("^(.*)ffi%.lua$"), C = C, ffi = ffi, registry = registry, T = {}, fields = {}, setters = {}, hooks = {} }
+local base = {root = getinfo(1, "S").source:match("^(.*)ffi%.lua$"), C = C, ffi = ffi, registry = registry, T = {}, fields = {}, setters = {}, hooks = {}}
 
 -- Errors ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -81,7 +81,7 @@ local memory = C.ln_memory_counters()
 local MEGABYTE = 1048576
 -- A cycle of Lua's collector is due when tensors hold more than `limit` bytes, or when `most` handles were made since the last one. A cycle costs
 -- as much as the Lua heap is large; few handles between cycles keep what they stand for in the caches of the processor.
-local pace = registry.pace or { floor = 64 * MEGABYTE, limit = 64 * MEGABYTE, handles = 0, most = 3000 }
+local pace = registry.pace or {floor = 64 * MEGABYTE, limit = 64 * MEGABYTE, handles = 0, most = 3000}
 registry.pace = pace
 base.memory, base.pace = memory, pace
 
@@ -106,7 +106,7 @@ end
 -- Handles --------------------------------------------------------------------------------------------------------------------------------
 
 local handle
-local scope = registry.scope or { depth = 0 }
+local scope = registry.scope or {depth = 0}
 registry.scope = scope
 base.scope = scope
 
@@ -136,7 +136,7 @@ base.is_tensor = is_tensor
 
 -- Dtypes and devices ---------------------------------------------------------------------------------------------------------------------
 
-base.dtype_name = { [0] = "float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool" }
+base.dtype_name = {[0] = "float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool"}
 base.dtype_id = {}
 for id = 0, #base.dtype_name do base.dtype_id[base.dtype_name[id]] = id end
 

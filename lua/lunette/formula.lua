@@ -77,7 +77,7 @@ function formula.compile(text)
   if fn then return fn end
   local chunk = assert(loadstring("return " .. text, "=" .. text))
   fn = function(names)
-    setfenv(chunk, setmetatable(names, { __index = env }))
+    setfenv(chunk, setmetatable(names, {__index = env}))
     return chunk()
   end
   cache[text] = fn

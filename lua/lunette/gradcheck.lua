@@ -41,7 +41,7 @@ local function wanted(inputs)
     local x = inputs[i]
     if is_tensor(x) and x.requires_grad then
       if x.dtype ~= "float64" then fail(("gradcheck: input %d is %s; finite differences need float64"):format(i, x.dtype)) end
-      list[#list + 1] = { tensor = x, place = i }
+      list[#list + 1] = {tensor = x, place = i}
     end
   end
   if #list == 0 then fail("gradcheck: no input requires a gradient") end
@@ -58,7 +58,7 @@ local function numeric(fn, inputs, x, eps)
     autograd.no_grad(write, x, values)
     values[i] = before
     local results = {}
-    for k, y in ipairs(autograd.no_grad(outputs_of, fn, inputs)) do results[k] = { read(y) } end
+    for k, y in ipairs(autograd.no_grad(outputs_of, fn, inputs)) do results[k] = {read(y)} end
     return results
   end
   for i = 0, n - 1 do
@@ -88,7 +88,7 @@ local function analytic(fn, inputs, xs)
       write(g, one)
       local list = {}
       for i, x in ipairs(xs) do list[i] = x.tensor end
-      local grads = y.requires_grad and autograd.grad({ y }, list, { g }, { retain_graph = true, allow_unused = true }) or {}
+      local grads = y.requires_grad and autograd.grad({y}, list, {g}, {retain_graph = true, allow_unused = true}) or {}
       rows[k][j] = {}
       for i = 1, #xs do rows[k][j][i] = grads[i] and read(grads[i]) or false end
     end
@@ -121,7 +121,7 @@ local gradcheck = {}
 -- @return true; on a difference raises one that names element, output and both values, or returns false with raise_exception = false
 function gradcheck.gradcheck(...)
   local fn, inputs, eps, atol, rtol, raise_exception = parse(...)
-  if is_tensor(inputs) then inputs = { inputs } end
+  if is_tensor(inputs) then inputs = {inputs} end
   local xs = wanted(inputs)
   local message
   local function report(text) message = text end
@@ -140,15 +140,15 @@ end
 --- Checks the gradient of the gradient: gradcheck of the function that gives the gradients of fn, weighted by random numbers.
 function gradcheck.gradgradcheck(...)
   local fn, inputs, eps, atol, rtol, raise_exception = parse(...)
-  if is_tensor(inputs) then inputs = { inputs } end
+  if is_tensor(inputs) then inputs = {inputs} end
   local xs = wanted(inputs)
   local weights = {}
   for k, y in ipairs(outputs_of(fn, inputs)) do weights[k] = ops.uniform(y:detach(), 0.5, 1.5):requires_grad_() end
-  local all = { n = (inputs.n or #inputs) + #weights }
+  local all = {n = (inputs.n or #inputs) + #weights}
   for i = 1, inputs.n or #inputs do all[i] = inputs[i] end
   for k, w in ipairs(weights) do all[all.n - #weights + k] = w end
   local function gradients(...)
-    local outputs = outputs_of(fn, { n = select("#", ...) - #weights, ... })
+    local outputs = outputs_of(fn, {n = select("#", ...) - #weights, ...})
     local list, given, roots = {}, {}, {}
     for i, x in ipairs(xs) do list[i] = x.tensor end
     for k, y in ipairs(outputs) do
@@ -157,7 +157,7 @@ function gradcheck.gradgradcheck(...)
         given[#given + 1] = weights[k]
       end
     end
-    local grads = autograd.grad(roots, list, given, { create_graph = true, allow_unused = true })
+    local grads = autograd.grad(roots, list, given, {create_graph = true, allow_unused = true})
     local results = {}
     for i = 1, #list do results[#results + 1] = grads[i] end
     return unpack(results)

@@ -20,15 +20,15 @@ Slice.__index = Slice
 
 --- Elements start, start + step, ... below stop; nil leaves an end open. For use inside t[{...}].
 function indexing.slice(start, stop, step)
-  for _, v in ipairs { start or 0, stop or 0, step or 1 } do
+  for _, v in ipairs {start or 0, stop or 0, step or 1} do
     if type(v) ~= "number" or v % 1 ~= 0 then fail("slice: whole numbers or nil are expected, got " .. arguments.describe(v)) end
   end
-  return setmetatable({ start = start, stop = stop, step = step }, Slice)
+  return setmetatable({start = start, stop = stop, step = step}, Slice)
 end
 
 -- From an index to parts -------------------------------------------------------------------------------------------------------------------
 
-local parsed = setmetatable({}, { __mode = "v" })
+local parsed = setmetatable({}, {__mode = "v"})
 
 local function parse_word(word, text)
   if word == "..." then return "..." end
@@ -59,7 +59,7 @@ local function gathered(list)
   if #list == 0 then fail("an empty list selects nothing: use a slice such as \"0:0\"") end
   local first = list
   while type(first) == "table" do first = first[1] end
-  return create.tensor(list, { dtype = type(first) == "boolean" and "bool" or "int64" })
+  return create.tensor(list, {dtype = type(first) == "boolean" and "bool" or "int64"})
 end
 
 local function check_part(part)
@@ -87,7 +87,7 @@ local function parts_of(key)
     for i = 1, #key do parts[i] = check_part(key[i]) end
     return parts
   end
-  return { check_part(key) }
+  return {check_part(key)}
 end
 
 -- Applying parts ---------------------------------------------------------------------------------------------------------------------------
@@ -137,12 +137,12 @@ local function apply_views(t, parts)
     elseif pointer(part).dtype == 9 then
       if pointer(part).ndim == 0 then fail("a 0-dim bool tensor is no index") end
       for _, places in ipairs(mask_indices(t, part, dim)) do
-        gathers[#gathers + 1] = { dim, places }
+        gathers[#gathers + 1] = {dim, places}
         dim = dim + 1
       end
     else
       if pointer(part).dtype <= 3 then fail(("an index tensor must be int64 or bool, not %s (make it with lt.LongTensor or :long())"):format(part.dtype)) end
-      gathers[#gathers + 1] = { dim, part:long() }
+      gathers[#gathers + 1] = {dim, part:long()}
       dim = dim + 1
     end
   end
@@ -184,15 +184,15 @@ function indexing.set(t, key, value)
   local kind = type(value)
   if not is_tensor(value) and kind ~= "number" and kind ~= "boolean" and kind ~= "cdata" then
     if kind ~= "table" then fail("a tensor or a number can be assigned to an index, not " .. arguments.describe(value)) end
-    value = create.tensor(value, { dtype = t.dtype, device = t.device })
+    value = create.tensor(value, {dtype = t.dtype, device = t.device})
   end
-  local view, gathers = apply_views(t, type(key) == "number" and { key } or parts_of(key))
+  local view, gathers = apply_views(t, type(key) == "number" and {key} or parts_of(key))
   if #gathers == 0 then
     if is_tensor(value) then view:copy_(value) else view:fill_(value) end
     return
   end
   local moved, dim, indices = together(view, gathers)
-  if not is_tensor(value) then value = create.full({}, kind == "boolean" and (value and 1 or 0) or value, { dtype = t.dtype, device = t.device }) end
+  if not is_tensor(value) then value = create.full({}, kind == "boolean" and (value and 1 or 0) or value, {dtype = t.dtype, device = t.device}) end
   ops.index_put_(moved, value, dim, false, indices)
 end
 

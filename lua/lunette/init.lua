@@ -16,17 +16,17 @@ local printing = require("lunette.print")
 local C, ffi, T, fail, is_tensor = base.C, base.ffi, base.T, base.fail, base.is_tensor
 local type, tonumber, pairs, ipairs, select, unpack = type, tonumber, pairs, ipairs, select, unpack
 
-local lt = { None = arguments.None, Size = Size.Size, slice = indexing.slice, is_tensor = is_tensor, set_printoptions = printing.set_printoptions }
+local lt = {None = arguments.None, Size = Size.Size, slice = indexing.slice, is_tensor = is_tensor, set_printoptions = printing.set_printoptions}
 lt.version = ffi.string(C.ln_version())
 
 for name, fn in pairs(create) do lt[name] = fn end
-for name, alias in pairs { float32 = "float32", float64 = "float64", float16 = "float16", bfloat16 = "bfloat16", int8 = "int8", int16 = "int16", int32 = "int32",
+for name, alias in pairs {float32 = "float32", float64 = "float64", float16 = "float16", bfloat16 = "bfloat16", int8 = "int8", int16 = "int16", int32 = "int32",
                            int64 = "int64", uint8 = "uint8", bool = "bool", float = "float32", double = "float64", half = "float16", short = "int16",
-                           int = "int32", long = "int64" } do
+                           int = "int32", long = "int64"} do
   lt[name] = alias
 end
 
-lt.autograd = setmetatable({ Function = autograd.Function, grad = autograd.grad, backward = autograd.backward, detect_anomaly = autograd.detect_anomaly }, {
+lt.autograd = setmetatable({Function = autograd.Function, grad = autograd.grad, backward = autograd.backward, detect_anomaly = autograd.detect_anomaly}, {
   __index = function(t, name)
     local found = (name == "gradcheck" or name == "gradgradcheck") and require("lunette.gradcheck")[name]
     if not found then fail("lt.autograd has no '" .. tostring(name) .. "'") end
@@ -34,13 +34,13 @@ lt.autograd = setmetatable({ Function = autograd.Function, grad = autograd.grad,
     return found
   end,
 })
-for _, name in ipairs { "no_grad", "enable_grad", "set_grad_enabled", "is_grad_enabled", "scope" } do lt[name] = autograd[name] end
+for _, name in ipairs {"no_grad", "enable_grad", "set_grad_enabled", "is_grad_enabled", "scope"} do lt[name] = autograd[name] end
 
 -- Random numbers -------------------------------------------------------------------------------------------------------------------------
 
 local Generator = {}
 Generator.__index = Generator
-local state = { seed = ffi.new("uint64_t[1]"), offset = ffi.new("uint64_t[1]") }
+local state = {seed = ffi.new("uint64_t[1]"), offset = ffi.new("uint64_t[1]")}
 
 local function check_seed(seed)
   if type(seed) ~= "number" and not ffi.istype("uint64_t", seed) and not ffi.istype("int64_t", seed) then
@@ -58,7 +58,7 @@ end
 --- The state, for set_state: an array of two uint64.
 function Generator:get_state()
   C.ln_generator_get(self.pointer, state.seed, state.offset)
-  return { state.seed[0], state.offset[0] }
+  return {state.seed[0], state.offset[0]}
 end
 
 function Generator:set_state(saved)
@@ -67,13 +67,13 @@ function Generator:set_state(saved)
   return self
 end
 
-local default_generator = setmetatable({ pointer = C.ln_generator_default() }, Generator)
+local default_generator = setmetatable({pointer = C.ln_generator_default()}, Generator)
 
 --- A generator of its own, to be handed to rand, randn, randint, randperm, DataLoader ... as {generator = g}.
 function lt.Generator()
   local slot = ffi.new("ln_generator *[1]")
   base.check(C.ln_generator_new(slot))
-  return setmetatable({ pointer = ffi.gc(slot[0], C.ln_generator_free) }, Generator)
+  return setmetatable({pointer = ffi.gc(slot[0], C.ln_generator_free)}, Generator)
 end
 
 lt.default_generator = default_generator
@@ -122,15 +122,15 @@ lazily("read_file", "lunette.save", "read_file")
 
 -- Functions that are methods too ---------------------------------------------------------------------------------------------------------
 
-local METHODS = { "max", "min", "split", "chunk", "unbind", "tile", "equal", "allclose", "where", "dot", "mv", "t", "numel", "reshape", "permute", "scatter",
-                  "masked_fill", "is_floating_point", "index_put" }
+local METHODS = {"max", "min", "split", "chunk", "unbind", "tile", "equal", "allclose", "where", "dot", "mv", "t", "numel", "reshape", "permute", "scatter",
+                  "masked_fill", "is_floating_point", "index_put"}
 for _, name in ipairs(METHODS) do lt[name] = T[name] end
 lt.where = ops.where
 lt.concat = ops.cat
 
 --- Grids of coordinates from vectors, in the order of the vectors ("ij"). @return an array of tensors
 function lt.meshgrid(...)
-  local list = type((...)) == "table" and (...) or { ... }
+  local list = type((...)) == "table" and (...) or {...}
   local shape, grids = {}, {}
   for i, v in ipairs(list) do shape[i] = v:numel() end
   for i, v in ipairs(list) do
@@ -143,7 +143,7 @@ end
 
 --- The dtype that an operator gives for operands of two dtypes.
 function lt.promote_types(a, b)
-  for _, name in ipairs { a, b } do
+  for _, name in ipairs {a, b} do
     if not base.dtype_id[name] then fail("promote_types: there is no dtype " .. arguments.describe(name)) end
   end
   return base.dtype_name[C.ln_promote_types(base.dtype_id[a], base.dtype_id[b])]
@@ -175,11 +175,11 @@ end
 --- Bytes that tensors of this process hold and keep for reuse.
 function lt.memory_stats()
   local m = C.ln_memory_counters()
-  return { live = tonumber(m.live), cached = tonumber(m.cached), peak = tonumber(m.peak), tensors = tonumber(m.tensors), nodes = tonumber(m.nodes) }
+  return {live = tonumber(m.live), cached = tonumber(m.cached), peak = tonumber(m.peak), tensors = tonumber(m.tensors), nodes = tonumber(m.nodes)}
 end
 
 lt.cuda = {}
-local room = { a = ffi.new("int64_t[1]"), b = ffi.new("int64_t[1]"), c = ffi.new("int64_t[1]") }
+local room = {a = ffi.new("int64_t[1]"), b = ffi.new("int64_t[1]"), c = ffi.new("int64_t[1]")}
 local function device_of(device) return device == nil and 0 or base.device_id(device) end
 local function memory(device)
   base.check(C.ln_cuda_memory(device_of(device), room.a, room.b, room.c))
@@ -202,7 +202,7 @@ end
 
 -- Names: operators are looked up in their table, packages loaded when first named -----------------------------------------------------------
 
-local PACKAGES = { nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data" }
+local PACKAGES = {nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data"}
 
 setmetatable(lt, {
   __index = function(_, name)

@@ -14,7 +14,7 @@ local concat, loadstring = table.concat, loadstring
 
 local ops = {}
 local SCALAR_SLOT = 11 -- operand i of an elementwise operator, when it is a number, stands in slot 11 + i
-local KIND = { unary = tonumber(C.LN_UNARY), binary = tonumber(C.LN_BINARY), ternary = tonumber(C.LN_TERNARY), structured = tonumber(C.LN_STRUCTURED) }
+local KIND = {unary = tonumber(C.LN_UNARY), binary = tonumber(C.LN_BINARY), ternary = tonumber(C.LN_TERNARY), structured = tonumber(C.LN_STRUCTURED)}
 
 -- The table ------------------------------------------------------------------------------------------------------------------------------
 
@@ -27,12 +27,12 @@ end
 --- "A2(min, -INFINITY, max, INFINITY)" and the kind of the row as a list of parameters.
 local function formula_params(kind, text)
   local params = {}
-  local names = kind == KIND.unary and { "x" } or kind == KIND.binary and { "a", "b" } or { "a", "b", "c" }
-  for i, name in ipairs(names) do params[i] = { name = name, kind = kind == KIND.unary and "tensor" or "operand", place = i - 1 } end
+  local names = kind == KIND.unary and {"x"} or kind == KIND.binary and {"a", "b"} or {"a", "b", "c"}
+  for i, name in ipairs(names) do params[i] = {name = name, kind = kind == KIND.unary and "tensor" or "operand", place = i - 1} end
   local words = split_names(text:match("%((.*)%)") or "")
   for i = 1, #words, 2 do
     local default = words[i + 1]:gsub("INFINITY", "math.huge")
-    params[#params + 1] = { name = words[i], kind = "float", slot = (i - 1) / 2, default = default, value = tonumber(words[i + 1]) or default:sub(1, 1) == "-" and -math.huge or math.huge }
+    params[#params + 1] = {name = words[i], kind = "float", slot = (i - 1) / 2, default = default, value = tonumber(words[i + 1]) or default:sub(1, 1) == "-" and -math.huge or math.huge}
   end
   return params
 end
@@ -44,7 +44,7 @@ local function structured_params(text)
   for _, word in ipairs(split_names(depth_safe)) do
     local name, rest = word:match("^([%w_]+)(.*)$")
     local kind, tail = rest:match("^:([%a]+)(.*)$")
-    local param = { name = name }
+    local param = {name = name}
     if not kind then
       param.kind, param.place = rest == "[]" and "list" or "tensor", place
       param.optional = rest == "?"
@@ -89,8 +89,8 @@ end
 
 -- Calls that are not the usual one -------------------------------------------------------------------------------------------------------
 
-local KINDS = { int = "int", float = "number", bool = "bool", dtype = "dtype", device = "device|int", ints = "ints|size", scalar = "scalar", tensor = "tensor",
-                operand = "tensor|scalar", list = "table" }
+local KINDS = {int = "int", float = "number", bool = "bool", dtype = "dtype", device = "device|int", ints = "ints|size", scalar = "scalar", tensor = "tensor",
+                operand = "tensor|scalar", list = "table"}
 
 local function parameter_text(param)
   local kind = param.kind == "enum" and "enum(" .. param.choices .. ")" or KINDS[param.kind]
@@ -124,7 +124,7 @@ local function canonical(info, value)
 end
 
 local function slow(info, fn, ...)
-  return fn(canonical(info, { parse(info, ...) }))
+  return fn(canonical(info, {parse(info, ...)}))
 end
 
 -- Filling in ints: a number, a Lua array, a Size.
@@ -165,7 +165,7 @@ end
 local int64_t = ffi.typeof("int64_t")
 local function is_scalar(value) return type(value) == "number" or type(value) == "boolean" or istype(int64_t, value) end
 
-local list_room = { n = 0 }
+local list_room = {n = 0}
 local function tensor_list(list, first)
   if list_room.n < first + #list then
     list_room.n = first + #list + 16
@@ -184,7 +184,7 @@ function code.tensor(p)
     local q = VAR._p
     if q.generation ~= VAR._gen then pointer(VAR) end
     in_[PLACE] = q
-  MISSINGelse return slow(ALL) end]]):gsub("%u%u%u+", { VAR = p.var, PLACE = p.place, MISSING = missing, ALL = p.all })
+  MISSINGelse return slow(ALL) end]]):gsub("%u%u%u+", {VAR = p.var, PLACE = p.place, MISSING = missing, ALL = p.all})
 end
 
 function code.operand(p)
@@ -197,7 +197,7 @@ function code.operand(p)
     in_[PLACE] = nil
     if put_scalar(at, SLOT, VAR) then integer = integer + WEIGHT end
     if VAR == true or VAR == false then present = present + WEIGHT end
-  else return slow(ALL) end]]):gsub("%u%u%u+", { VAR = p.var, PLACE = p.place, SLOT = SCALAR_SLOT + p.place, WEIGHT = 2 ^ (SCALAR_SLOT + p.place), ALL = p.all })
+  else return slow(ALL) end]]):gsub("%u%u%u+", {VAR = p.var, PLACE = p.place, SLOT = SCALAR_SLOT + p.place, WEIGHT = 2 ^ (SCALAR_SLOT + p.place), ALL = p.all})
 end
 
 function code.list(p)
@@ -211,7 +211,7 @@ function code.list(p)
     room[PLACE + k - 1] = pointer(h)
   end
   n_in = PLACE + many
-  in_ = room]]):gsub("%u%u%u+", { VAR = p.var, PLACE = p.place, ALL = p.all, NAME = p.op, TENSORS = p.name })
+  in_ = room]]):gsub("%u%u%u+", {VAR = p.var, PLACE = p.place, ALL = p.all, NAME = p.op, TENSORS = p.name})
 end
 
 local function attribute(test, store)
@@ -258,7 +258,7 @@ local function wrapper_text(info, inplace)
   for i, param in ipairs(info.params) do vars[i] = "p_" .. param.name end
   local all = "info, self, " .. concat(vars, ", ") .. (#vars > 0 and ", " or "") .. "..."
   for i, param in ipairs(info.params) do
-    local p = setmetatable({ var = vars[i], all = all, op = info.name, literal = literal(param) }, { __index = param })
+    local p = setmetatable({var = vars[i], all = all, op = info.name, literal = literal(param)}, {__index = param})
     if param.kind == "enum" then
       p.names = "names_" .. param.name
       prelude[#prelude + 1] = ("local %s = %s"):format(p.names, enum_names(param))
@@ -296,8 +296,8 @@ local function wrapper_text(info, inplace)
   }, "\n")
 end
 
-local tools = { put_ints = put_ints, put_scalar = put_scalar, is_scalar = is_scalar, tensor_list = tensor_list, is_size = is_size }
-local scratch = { at = ffi.new("ln_attrs"), inputs = ffi.new("ln_tensor *[8]") }
+local tools = {put_ints = put_ints, put_scalar = put_scalar, is_scalar = is_scalar, tensor_list = tensor_list, is_size = is_size}
+local scratch = {at = ffi.new("ln_attrs"), inputs = ffi.new("ln_tensor *[8]")}
 
 local function compile(info, inplace)
   local chunk = assert(loadstring(wrapper_text(info, inplace), base.root .. "ops/" .. info.name))
@@ -332,7 +332,7 @@ setmetatable(T, {
   end,
 })
 
-for _, name in ipairs { "add", "sub", "mul", "div", "pow", "remainder", "neg" } do
+for _, name in ipairs {"add", "sub", "mul", "div", "pow", "remainder", "neg"} do
   live[name] = function(...)
     live[name] = ops[name]
     return live[name](...)

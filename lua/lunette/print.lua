@@ -5,8 +5,8 @@ local base = require("lunette.ffi")
 local C, ffi, check, pointer = base.C, base.ffi, base.check, base.pointer
 local tonumber, concat, floor, abs, huge = tonumber, table.concat, math.floor, math.abs, math.huge
 
-local print_options = { precision = 4, threshold = 1000, edgeitems = 3, linewidth = 80, sci_mode = nil }
-local printing = { options = print_options }
+local print_options = {precision = 4, threshold = 1000, edgeitems = 3, linewidth = 80, sci_mode = nil}
+local printing = {options = print_options}
 
 local function is_float(p) return p.dtype <= 3 end
 
@@ -163,7 +163,7 @@ function printing.tostring(t)
     local format, width = formatter(p, picked, count)
     text = body(p, 0, 0, #"tensor(", summarize, format, width, function(i) return values[i] end)
   end
-  local parts, suffix = { "tensor(" .. text }, suffixes(t, p)
+  local parts, suffix = {"tensor(" .. text}, suffixes(t, p)
   local last = #parts[1]:match("[^\n]*$") + 2 -- PyTorch, too, counts two more than there are
   for _, word in ipairs(suffix) do
     if last + #word + 2 > print_options.linewidth then

@@ -19,7 +19,7 @@ local function now() return C.ln_clock() end
 
 --- @param title what is going on. @param total steps. @return an object with step(items, loss) and finish()
 local function new(_, title, total)
-  return setmetatable({ title = title, total = total, done = 0, items = 0, start = now(), drawn = 0, terminal = is_terminal() }, Progress)
+  return setmetatable({title = title, total = total, done = 0, items = 0, start = now(), drawn = 0, terminal = is_terminal()}, Progress)
 end
 
 local WIDTH = 28
@@ -61,4 +61,4 @@ function Progress:finish()
   if self.terminal then io.write("\n") end
 end
 
-return setmetatable({}, { __call = new })
+return setmetatable({}, {__call = new})

@@ -53,7 +53,7 @@ end
 local function save_safetensors(object, path)
   local names, tensors, numbered = {}, {}, {}
   if is_tensor(object) then
-    names, tensors = { SINGLE }, { object }
+    names, tensors = {SINGLE}, {object}
   else
     flatten(object, "", names, tensors, numbered)
   end
@@ -114,7 +114,7 @@ end
 
 -- npy ------------------------------------------------------------------------------------------------------------------------------------
 
-local NPY = { float32 = "<f4", float64 = "<f8", float16 = "<f2", int8 = "|i1", int16 = "<i2", int32 = "<i4", int64 = "<i8", uint8 = "|u1", bool = "|b1" }
+local NPY = {float32 = "<f4", float64 = "<f8", float16 = "<f2", int8 = "|i1", int16 = "<i2", int32 = "<i4", int64 = "<i8", uint8 = "|u1", bool = "|b1"}
 local FROM_NPY = {}
 for dtype, descr in pairs(NPY) do FROM_NPY[descr] = dtype end
 
@@ -166,7 +166,7 @@ local function load_npy(path, text)
     for i = 1, #shape do reversed[i] = shape[#shape + 1 - i] end
     shape = reversed
   end
-  local t = create.empty(shape, { dtype = dtype, device = "cpu" })
+  local t = create.empty(shape, {dtype = dtype, device = "cpu"})
   ffi.copy(pointer(t).data, ffi.cast("const char *", text) + start - 1, bytes)
   if turned and #shape > 0 then
     local axes = {}

@@ -115,7 +115,7 @@ end
 function Size.Size(...)
   local first = ...
   if is_size(first) then return first end
-  local list = type(first) == "table" and first or { ... }
+  local list = type(first) == "table" and first or {...}
   if #list > 16 then fail("a Size has at most 16 dimensions, got " .. #list) end
   return make(#list, function(i)
     local v = list[i + 1]

@@ -67,7 +67,7 @@ function T.storage_offset(t) return tonumber(C.ln_tensor_storage_offset(pointer(
 local function sizes(name, ...)
   local first = ...
   if select("#", ...) == 1 and (type(first) == "table" or Size.is_size(first)) then return first end
-  local list = { ... }
+  local list = {...}
   for i = 1, select("#", ...) do
     if type(list[i]) ~= "number" then fail(("%s: size %d must be a number, not %s"):format(name, i - 1, arguments.describe(list[i]))) end
   end
@@ -243,8 +243,8 @@ function T.to(t, first, second, ...)
   return to(t, device, dtype, copy)
 end
 
-for method, dtype in pairs { float = "float32", double = "float64", half = "float16", bfloat16 = "bfloat16", char = "int8", short = "int16", int = "int32",
-                             long = "int64", byte = "uint8", bool = "bool" } do
+for method, dtype in pairs {float = "float32", double = "float64", half = "float16", bfloat16 = "bfloat16", char = "int8", short = "int16", int = "int32",
+                             long = "int64", byte = "uint8", bool = "bool"} do
   T[method] = function(t) return to(t, nil, dtype, false) end
 end
 
@@ -261,10 +261,10 @@ function T.cuda(t, device) return to(t, device or "cuda", nil, false) end
 
 -- New tensors of the same kind -----------------------------------------------------------------------------------------------------------
 
-for _, name in ipairs { "zeros", "ones", "empty" } do
+for _, name in ipairs {"zeros", "ones", "empty"} do
   T["new_" .. name] = function(t, ...)
-    local values = { ... }
-    local options = { dtype = t.dtype, device = t.device }
+    local values = {...}
+    local options = {dtype = t.dtype, device = t.device}
     local n = select("#", ...)
     if type(values[n]) == "table" and #values[n] == 0 and next(values[n]) then
       for k, v in pairs(values[n]) do options[k] = v end
@@ -275,9 +275,9 @@ for _, name in ipairs { "zeros", "ones", "empty" } do
   end
 end
 
-function T.new_full(t, size, value) return create.full(size, value, { dtype = t.dtype, device = t.device }) end
+function T.new_full(t, size, value) return create.full(size, value, {dtype = t.dtype, device = t.device}) end
 
-function T.new_tensor(t, data) return create.tensor(data, { dtype = t.dtype, device = t.device }) end
+function T.new_tensor(t, data) return create.tensor(data, {dtype = t.dtype, device = t.device}) end
 
 -- Overloads ------------------------------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ describe("Sequential", function()
       assert.are.equal(2, #seq)
       assert.is_true(seq[0] == a and seq[1] == b and seq[-1] == b and seq["0"] == a)
     end
-    local named = nn.Sequential{ {"fc", a}, {"act", b} }
+    local named = nn.Sequential{{"fc", a}, {"act", b}}
     assert.is_true(named.fc == a and named[1] == b)
     assert.are.equal("fc.weight", named:named_parameters()[1][1])
     assert.are.equal(0, #nn.Sequential())
@@ -101,18 +101,18 @@ end)
 
 describe("ModuleDict", function()
   it("keeps the order of pairs and sorts plain tables", function()
-    assert.are.same({"b", "a"}, keys(nn.ModuleDict{ {"b", nn.ReLU()}, {"a", nn.Tanh()} }))
+    assert.are.same({"b", "a"}, keys(nn.ModuleDict{{"b", nn.ReLU()}, {"a", nn.Tanh()}}))
     assert.are.same({"conv", "pool"}, keys(nn.ModuleDict{pool = nn.ReLU(), conv = nn.Tanh()}))
   end)
 
   it("is read, written, popped, updated and cleared", function()
-    local d = nn.ModuleDict{ {"a", nn.ReLU()} }
+    local d = nn.ModuleDict{{"a", nn.ReLU()}}
     d.b = nn.Tanh()
     d["c"] = nn.GELU()
     assert.are.equal(3, #d)
     assert.are.equal(nn.Tanh, d.b.class)
     assert.are.equal(nn.ReLU, d:pop("a").class)
-    d:update{ {"c", nn.ELU()}, {"z", nn.ReLU()} }
+    d:update{{"c", nn.ELU()}, {"z", nn.ReLU()}}
     d:update(nn.ModuleDict{y = nn.ReLU()})
     assert.are.same({"b", "c", "z", "y"}, keys(d))
     d.b = nil

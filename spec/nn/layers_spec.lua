@@ -123,7 +123,7 @@ end)
 
 describe("Embedding", function()
   it("agrees with PyTorch: padding_idx, max_norm, scale_grad_by_freq", function()
-    local ids, case = lt.LongTensor{ {1, 3}, {3, 0} }, fixtures.embedding
+    local ids, case = lt.LongTensor{{1, 3}, {3, 0}}, fixtures.embedding
     local m = nn.Embedding(5, 3, {padding_idx = 3, max_norm = 1})
     m.weight.data:copy_(wave{5, 3})
     local y = m(ids);
@@ -145,7 +145,7 @@ describe("Embedding", function()
   end)
 
   it("is made from a given matrix by a class method", function()
-    local w = lt.tensor{ {1, 2}, {3, 4} }
+    local w = lt.tensor{{1, 2}, {3, 4}}
     local m = nn.Embedding:from_pretrained(w)
     assert.are.same({3, 4}, m(lt.LongTensor{1})[0]:tolist())
     assert.is_false(m.weight.requires_grad)

@@ -1,7 +1,7 @@
 local lt = require("lunette")
 local nn = lt.nn
 
-local function net() return nn.Sequential{ {"fc", nn.Linear(2, 3)}, {"bn", nn.BatchNorm1d(3)} } end
+local function net() return nn.Sequential{{"fc", nn.Linear(2, 3)}, {"bn", nn.BatchNorm1d(3)}} end
 
 local function keys(map)
   local out = {}
@@ -109,7 +109,7 @@ describe("load_state_dict", function()
       nn.Linear._load_from_state_dict(self, sd, prefix, ...)
     end
     local m = Old(2, 2)
-    m:load_state_dict{ {"w", lt.ones(2, 2)}, {"bias", lt.zeros(2)} }
+    m:load_state_dict{{"w", lt.ones(2, 2)}, {"bias", lt.zeros(2)}}
     assert.are.equal(4, m.weight:sum():item())
   end)
 end)

@@ -56,7 +56,7 @@ return function(arguments)
   elseif first and first:sub(1, 1) == "-" and #first > 1 then
     return report("unknown option " .. first .. "\n" .. USAGE)
   elseif first then
-    local rest = { [0] = first }
+    local rest = {[0] = first}
     for i = 2, #arguments do rest[i - 1] = arguments[i] end
     return run_script(first, rest)
   end
