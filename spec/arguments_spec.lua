@@ -119,4 +119,52 @@ describe("the argument checker", function()
     assert.has_error(function() return package.relo end)
     assert.matches("F.relo does not exist; did you mean 'relu'%?", select(2, pcall(function() return package.relo end)))
   end)
+
+  describe("ranges", function()
+    local ranged = arguments.signature("ranged", "n:int>0, p:number[0,1]=0.5, open:number(0,1)?, low:number>=0?, high:number<=2?, below:int<3?")
+
+    local function refused(...)
+      local args = values(...)
+      return select(2, pcall(function() return (ranged(unpack(args, 1, args.n))) end))
+    end
+
+    it("let pass what lies inside, on both paths", function()
+      assert.are.same({n = 6, 1, 0, nil, 0, 2, 2}, values(ranged(1, 0, nil, 0, 2, 2)))
+      assert.are.same({n = 6, 1, 1, 0.5}, values(ranged(1, {p = 1, open = 0.5})))
+    end)
+
+    it("refuse what lies outside, and NaN", function()
+      assert.matches("argument 'n' must be a whole number above 0", refused(0))
+      assert.matches("argument 'n' must be", refused(1.5))
+      for _, p in ipairs{-0.1, 1.1, 0 / 0} do assert.matches("argument 'p' must be a number from 0 to 1", refused(1, p)) end
+      for _, open in ipairs{0, 1} do assert.matches("'open' must be a number between 0 and 1", refused(1, nil, open)) end
+      assert.matches("'low' must be a number of at least 0", refused(1, nil, nil, -1))
+      assert.matches("'high' must be a number of at most 2", refused(1, nil, nil, nil, 3))
+      assert.matches("'below' must be a whole number below 3", refused(1, nil, nil, nil, nil, 3))
+    end)
+  end)
+
+  describe("sizes", function()
+    local Size = require("lunette.size").Size
+    local sized = arguments.signature("sized", "kernel:sizes2>=1, stride:size2>=1=1, shape:shape>=0?, padding:enum(same|valid)|size2>=0=0")
+
+    local function refused(...)
+      local args = values(...)
+      return select(2, pcall(function() return (sized(unpack(args, 1, args.n))) end))
+    end
+
+    it("become a Size where they are an array or must be one", function()
+      assert.are.same({n = 4, 3, Size{1, 1}, nil, Size{0, 0}}, values(sized(3)))
+      local kernel, stride, shape, padding = sized({3, 2}, Size{1, 2}, 5, "same")
+      assert.are.same({"{3, 2}", "{1, 2}", "{5}", "same"}, {tostring(kernel), tostring(stride), tostring(shape), padding})
+      assert.are.equal("{}", tostring((select(3, sized(1, 1, {})))))
+    end)
+
+    it("are refused when an entry is out of range or they are too many", function()
+      assert.matches("argument 'kernel' must be a whole number of at least 1 or 2 of them", refused(0))
+      for _, kernel in ipairs{{1, 0}, {1, 2, 3}, {}, {1, 1.5}, Size{1}, "x"} do assert.matches("argument 'kernel' must be", refused(kernel)) end
+      assert.matches("argument 'shape' must be a whole number of at least 0 or an array of them", refused(1, 1, {2, -1}))
+      assert.matches("argument 'padding' must be", refused(1, 1, 1, "full"))
+    end)
+  end)
 end)

@@ -12,6 +12,8 @@
 -- `*` alone: what follows is given by name only. `name:kind...`, the last one by place, gathers all remaining values in a Lua array.
 -- Kinds: int number bool string ints size tensor module table map function dtype device scalar none any enum(a|b|c), and `float`, the same as number.
 -- ints is a whole number or an array of them, size an array or Size; map is a table of names that is never read as options.
+-- sizes2 is a whole number or 2 of them (any count), an array becoming a Size; size2 makes a Size of a single number too; shape is a Size of any
+-- length. int, number and these take a range: `int>0`, `number>=0`, `number[0,1]`, `number(0,1)`, `sizes2>=1`, which holds for each entry.
 -- A parameter that is nil by default takes lt.None as nil; another one takes it only when `none` is among its kinds, and then gets lt.None.
 --
 -- Nothing here knows an operator or a module.
@@ -127,10 +129,10 @@ local function is_device(x) return type(x) == "string" and (x == "cpu" or x == "
 
 local kinds = {
   int = {words = "a whole number", test = is_int},
-  number = {words = "a number", test = function(x) return type(x) == "number" end, inline = "type(%s) == 'number'"},
-  bool = {words = "true or false", test = function(x) return type(x) == "boolean" end, inline = "type(%s) == 'boolean'"},
-  string = {words = "a string", test = function(x) return type(x) == "string" end, inline = "type(%s) == 'string'"},
-  ["function"] = {words = "a function", test = function(x) return type(x) == "function" end, inline = "type(%s) == 'function'"},
+  number = {words = "a number", test = function(x) return type(x) == "number" end, inline = "type(VALUE) == 'number'"},
+  bool = {words = "true or false", test = function(x) return type(x) == "boolean" end, inline = "type(VALUE) == 'boolean'"},
+  string = {words = "a string", test = function(x) return type(x) == "string" end, inline = "type(VALUE) == 'string'"},
+  ["function"] = {words = "a function", test = function(x) return type(x) == "function" end, inline = "type(VALUE) == 'function'"},
   ints = {words = "a whole number or an array of them", array = true, test = function(x) return is_int(x) or is_int_array(x) end},
   size = {words = "an array of whole numbers", array = true, test = is_int_array},
   tensor = {words = "a tensor", test = is_tensor},
@@ -172,6 +174,61 @@ function arguments.describe(value)
   return "a " .. kind
 end
 
+-- Ranges and sizes -----------------------------------------------------------------------------------------------------------------------
+
+local range_words = {[">"] = "above %s", [">="] = "of at least %s", ["<"] = "below %s", ["<="] = "of at most %s"}
+
+--- A range's text as the Lua condition on VALUE and as words; nil, "" when there is none.
+local function read_range(text)
+  if text == "" then return nil, "" end
+  local sign, bound = text:match("^([<>]=?)(.+)$")
+  if sign then return ("VALUE %s %s"):format(sign, bound), " " .. range_words[sign]:format(bound) end
+  local left, low, high, right = text:match("^([%[%(])(.-);(.-)([%]%)])$")
+  local condition = ("VALUE %s %s and VALUE %s %s"):format(left == "[" and ">=" or ">", low, right == "]" and "<=" or "<", high)
+  return condition, left == "[" and right == "]" and (" from %s to %s"):format(low, high) or (" between %s and %s"):format(low, high)
+end
+
+local function condition_test(condition) return assert(loadstring("local VALUE = ... return " .. condition, "=lunette.range")) end
+
+local function entry(value, i)
+  if type(value) == "number" then return value end
+  return value[is_size(value) and i or i + 1]
+end
+
+local function to_size(value, n)
+  local out = {}
+  for i = 0, (n or type(value) == "number" and 1 or #value) - 1 do out[i + 1] = entry(value, i) end
+  return require("lunette.size").Size(out)
+end
+
+--- The kind of `n` sizes (nil: any number of them) whose entries meet `condition`; `expand`: a single number becomes a Size too.
+local function sizes_kind(n, condition, words, expand)
+  local within = condition and condition_test(condition)
+  local function test(value)
+    if not (is_int(value) or is_int_array(value) and (n == nil or #value == n)) then return false end
+    for i = 0, (type(value) == "number" and 1 or #value) - 1 do
+      local size = entry(value, i)
+      if not is_int(size) or within and not within(size) then return false end
+    end
+    return true
+  end
+  return {
+    words = ("a whole number%s or %s of them"):format(words, n or "an array"), array = true, test = test,
+    convert = function(value) return (expand or type(value) ~= "number") and to_size(value, n) or value end,
+  }
+end
+
+--- The kind that `name`, `count` and `range` stand for: "int" "" ">0", "sizes" "2" ">=1".
+local function kind_of(name, count, range)
+  local condition, words = read_range(range)
+  if name == "sizes" or name == "size" and count ~= "" then return sizes_kind(tonumber(count), condition, words, name == "size") end
+  if name == "shape" then return sizes_kind(nil, condition, words, true) end
+  local kind = assert(kinds[name], name)
+  if not condition then return kind end
+  local inline = ("type(VALUE) == 'number' and %s%s"):format(name == "int" and "VALUE % 1 == 0 and " or "", condition)
+  return {words = kind.words .. words, test = condition_test(inline), inline = inline}
+end
+
 -- Reading a signature --------------------------------------------------------------------------------------------------------------------
 
 local constants = {["nil"] = "nil", ["true"] = true, ["false"] = false, inf = math.huge, ["-inf"] = -math.huge,
@@ -199,18 +256,18 @@ local function read_kinds(param, text)
     param.kinds[1] = enum_kind(list:sub(2, -2))
     return ""
   end)
-  for name in text:gmatch("[^|]+") do param.kinds[#param.kinds + 1] = assert(kinds[name], name) end
+  for word in text:gmatch("[^|]+") do param.kinds[#param.kinds + 1] = kind_of(word:match("^(%a+)(%d*)(.*)$")) end
   for i, kind in ipairs(param.kinds) do
     words[i] = kind.words
-    param.array, param.map = param.array or kind.array, param.map or kind.map
+    param.array, param.map, param.convert = param.array or kind.array, param.map or kind.map, param.convert or kind.convert
   end
   param.words = concat(words, " or ")
 end
 
 local function read_param(text)
   local param = {}
-  local head, default = text:match("^([^=]+)=(.*)$")
-  head = head or text
+  local at = text:find("[^<>]=") -- the sign of a default, not that of a range
+  local head, default = text:sub(1, at), at and text:sub(at + 2)
   param.required = not default
   param.default = default and read_default(default)
   if head:sub(-3) == "..." then head, param.variadic = head:sub(1, -4), true end
@@ -222,7 +279,8 @@ end
 
 local function read_signature(name, text)
   local spec = {name = name, text = text, params = {}, index = {}, names = {}}
-  for part in text:gsub("%s+", ""):gmatch("[^,]+") do
+  local plain = text:gsub("%s+", ""):gsub("[%[%(][^%]%)]*[%]%)]", function(range) return (range:gsub(",", ";")) end)
+  for part in plain:gmatch("[^,]+") do
     if part == "*" then
       spec.places = #spec.params
     else
@@ -346,13 +404,15 @@ local function checked(spec, i, value)
   if rawequal(value, None) and not param.required and param.default == nil then value = nil end
   if value == nil then
     if param.required then arguments.fail(("%s: argument '%s' is missing; it takes (%s)"):format(spec.name, param.name, concat(spec.names, ", "))) end
-    return param.default
+    value = param.default
+    if value == nil or not param.convert then return value end
   end
   local good
   if param.variadic then good = fits_all(param, value) else good = fits(param, value) end
   if not good then
     arguments.fail(("%s: argument '%s' must be %s, not %s"):format(spec.name, param.name, param.words, arguments.describe(value)))
   end
+  if param.convert and type(value) ~= "string" then return param.convert(value) end
   return value
 end
 
@@ -373,8 +433,10 @@ end
 local function fast_test(param, a)
   local tests = {}
   for _, kind in ipairs(param.kinds) do
-    if kind.inline then
-      tests[#tests + 1] = kind.inline:format(a)
+    if kind.convert then
+      return "false"
+    elseif kind.inline then
+      tests[#tests + 1] = kind.inline:gsub("VALUE", a)
     elseif kind == kinds.int then
       tests[#tests + 1] = ("type(%s) == 'number' and %s == floor(%s)"):format(a, a, a)
     elseif kind == kinds.ints then
