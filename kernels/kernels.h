@@ -1,4 +1,4 @@
-/* kernels.h - the table of kernels that a device fills.
+/* kernels.h - the table of kernels that a device fills, and what each kernel is given. The kernels themselves are listed in kernels.def.
  *
  * A kernel computes: it never allocates a tensor, never looks at autograd, never decides a shape. What it gets is checked, sized and,
  * where the comment says so, contiguous. It returns NULL on success or a static text that says what failed.
@@ -8,11 +8,11 @@
 
 #include "../lib/lunette.h"
 
-#define LN_KERNELS_VERSION 1
+#define LN_KERNELS_VERSION 2
 #define LN_LOOP_OPERANDS 6
 
 /* A nest of loops over operands of one broadcast shape. Dimensions are collapsed where all operands allow; the last is the innermost.
- * Operand 0 is written, the others are read. A scalar operand (bit k of `scalars`) has stride 0 everywhere and points into the caller's memory. */
+ * Operand 0 is written, the others are read; `convert` writes operand 1 into operand 0 and converts its dtype. A scalar operand (bit k of `scalars`) has stride 0 everywhere and points into the caller's memory. */
 typedef struct ln_loop {
   int n_operands;
   int ndim;
@@ -24,17 +24,33 @@ typedef struct ln_loop {
   int64_t stride[LN_LOOP_OPERANDS][16]; /* in bytes */
 } ln_loop;
 
-/* A reduction: for every index of the outer nest, the inner nest of x is folded into one element. Both nests keep the logical order. */
-typedef struct ln_fold {
-  int outer_ndim, inner_ndim;
-  int64_t outer_numel, inner_numel;
-  int64_t outer_shape[16], inner_shape[16];
-  int64_t x_outer_stride[16], x_inner_stride[16]; /* in bytes */
-  int64_t y_stride[16];                           /* in bytes, over the outer nest */
-  const char *x;
+/* The elementwise row `row` of ops.def, counted among the pointwise rows. Pass 0 is the formula (operand 0 = y), pass 1 + i the derivative of
+ * input i (operands: dx, g, then x or a, b[, c], then y). */
+typedef struct ln_pointwise {
+  int row, pass;
+  int dtype;           /* the compute type: LN_FLOAT32, LN_FLOAT64 or LN_INT64 */
+  const double *attrs; /* the row's, three */
+  ln_loop loop;
+} ln_pointwise;
+
+enum ln_random_kind { LN_RANDOM_UNIFORM, LN_RANDOM_NORMAL, LN_RANDOM_INTEGER, LN_RANDOM_BERNOULLI };
+
+/* Random numbers into operand 0 of the loop: element i of the logical order gets number offset + i of the stream. */
+typedef struct ln_random {
+  int kind;
+  uint64_t seed, offset;
+  double a, b;       /* uniform: from, to; normal: mean, standard deviation; Bernoulli: probability */
+  int64_t low, high; /* integer: [low, high) */
+  ln_loop loop;
+} ln_random;
+
+/* y[i] = start + i * step, contiguous. */
+typedef struct ln_arange {
+  int dtype;
+  int64_t n;
+  double start, step;
   char *y;
-  int x_dtype, y_dtype;
-} ln_fold;
+} ln_arange;
 
 enum ln_fold_kind {
   LN_FOLD_SUM,
@@ -45,11 +61,22 @@ enum ln_fold_kind {
   LN_FOLD_ARGMIN,
   LN_FOLD_ALL, /* y is bool */
   LN_FOLD_ANY,
-  LN_FOLD_SQUARES,       /* sum of (x - shift)^2, shift per outer element in `aux` (the compute dtype, contiguous); for var */
-  LN_FOLD_ABS_POW,       /* sum of |x|^p, p in `p` */
   LN_FOLD_COUNT_NONZERO, /* y is int64 */
   LN_FOLD_KINDS
 };
+
+/* A reduction: for every index of the outer nest, the inner nest of x is folded into one element. Both nests keep the logical order. */
+typedef struct ln_fold {
+  int kind;
+  int dtype, y_dtype; /* of x and y */
+  int outer_ndim, inner_ndim;
+  int64_t outer_numel, inner_numel;
+  int64_t outer_shape[16], inner_shape[16];
+  int64_t x_outer_stride[16], x_inner_stride[16]; /* in bytes */
+  int64_t y_stride[16];                           /* in bytes, over the outer nest */
+  const char *x;
+  char *y;
+} ln_fold;
 
 /* C[m,n] = alpha * op(A)[m,k] op(B)[k,n] + beta * C for each of `batch`. Strides count elements; rows or columns of A and B are
  * contiguous (one of the two strides is 1 or the dimension is 1), C is row-major with leading dimension c_row. A bias, n elements or NULL, is added
@@ -66,7 +93,8 @@ typedef struct ln_gemm {
 } ln_gemm;
 
 /* Convolution geometry for 1 to 3 spatial dimensions, x [N, C, spatial], w [O, C / groups, kernel], y [N, O, spatial]; strides in elements, all
- * dims given, so channels-last is a stride pattern. */
+ * dims given, so channels-last is a stride pattern. conv: x, w, bias -> y; conv_dx: dy, w -> y = dx with x_stride; conv_dw: x, dy -> y = dw with
+ * w_stride. */
 typedef struct ln_conv {
   int dtype, spatial, groups;
   int64_t n, c, o;
@@ -77,6 +105,7 @@ typedef struct ln_conv {
   int64_t x_stride[5], w_stride[5], y_stride[5];
 } ln_conv;
 
+/* Pooling. The gradients read dy, with y_stride, as x and write dx, with x_stride, as y, which they zero first. */
 typedef struct ln_pool {
   int dtype, spatial;
   int64_t n, c;
@@ -84,7 +113,7 @@ typedef struct ln_pool {
   int64_t x_stride[5], y_stride[5]; /* elements; y_stride serves indices too */
   const char *x;
   char *y;
-  int64_t *indices; /* max: flat place in the input plane */
+  int64_t *indices; /* max: flat index into the input plane */
   bool count_include_pad;
   int64_t divisor; /* 0: the count */
 } ln_pool;
@@ -104,21 +133,24 @@ typedef struct ln_norm {
   double eps;
 } ln_norm;
 
-/* Rows of softmax-like work: x [outer, size, inner], contiguous. */
+/* Work along `size` of [outer, size, inner], contiguous: x -> out, and for softmax_dx y, dy -> out. */
 typedef struct ln_rows {
   int dtype;
+  bool is_log;  /* softmax: its logarithm */
+  bool reverse; /* cumsum: from the end */
   int64_t outer, size, inner;
   const char *x, *y, *dy;
   char *out;
 } ln_rows;
 
 /* Moving elements by an int64 index along one dim. `loop` runs over the index; operands: 0 out, 1 in, 2 index. `indexed` is the operand
- * addressed through the index (0 scatter, 1 gather), its stride along dim in bytes and its size there; the loop's stride for that operand is 0 along dim. */
+ * addressed through the index (0 scatter, 1 gather), its stride along dim in bytes and its size there; the loop's stride for that operand is 0 along
+ * dim. scatter_add accumulates in the order of the index. */
 typedef struct ln_indexed {
-  ln_loop loop;
+  int dtype;
   int indexed;
   int64_t stride, size;
-  bool add; /* scatter: accumulate, in index order */
+  ln_loop loop;
 } ln_indexed;
 
 /* Rows by index: out[i, :] = in[ids[i], :] (take) or out[ids[i], :] += in[i, :] (add, in order of i: deterministic). Contiguous rows of
@@ -132,6 +164,20 @@ typedef struct ln_take {
   int64_t skip; /* add: this id contributes nothing (padding_idx); -1 none */
 } ln_take;
 
+/* The first position, in logical order, whose value is outside [low, high), or -1; x is operand 1 of the loop, int64. */
+typedef struct ln_find {
+  int64_t low, high;
+  int64_t *position; /* on the host */
+  ln_loop loop;
+} ln_find;
+
+/* The flat logical positions of what is not zero in operand 1 of the loop; without `out` they are counted. */
+typedef struct ln_nonzero {
+  int64_t *count; /* on the host */
+  int64_t *out;   /* [count] or NULL */
+  ln_loop loop;
+} ln_nonzero;
+
 /* Parameters of one optimizer step over one tensor; contiguous, p and g of dtype, state of dtype. */
 typedef struct ln_step {
   int dtype;
@@ -144,8 +190,6 @@ typedef struct ln_step {
   double correction1, correction2; /* 1 - beta^step */
 } ln_step;
 
-enum ln_random_kind { LN_RANDOM_UNIFORM, LN_RANDOM_NORMAL, LN_RANDOM_INTEGER, LN_RANDOM_BERNOULLI };
-
 typedef struct ln_kernels {
   uint32_t version; /* LN_KERNELS_VERSION */
   uint32_t size;    /* sizeof(ln_kernels) */
@@ -157,39 +201,8 @@ typedef struct ln_kernels {
   const char *(*synchronize)(int device);
   const char *(*name)(int device, char *name, int capacity);
 
-  /* Pointwise: row is the operator's place among the pointwise rows; pass 0 is the formula (operand 0 = y), pass 1 + i the derivative of input i
-   * (operands: dx, g, then x or a, b[, c], then y). compute is LN_FLOAT32, LN_FLOAT64 or LN_INT64. attrs are the row's, as doubles. */
-  const char *(*pointwise)(int row, int pass, int compute, const ln_loop *loop, const double *attrs, int device);
-  const char *(*convert)(const ln_loop *loop, int device); /* operand 0 = operand 1, with dtype conversion */
-  const char *(*random)(int kind, const ln_loop *loop, uint64_t seed, uint64_t offset, double a, double b, int device); /* operand 0, logical order */
-  const char *(*arange)(char *y, int dtype, int64_t n, double start, double step, int device);
-
-  const char *(*fold)(int kind, const ln_fold *fold, const void *aux, double p, int device);
-  const char *(*cumsum)(const ln_rows *rows, bool reverse, int device); /* x -> out along size */
-  const char *(*softmax)(const ln_rows *rows, bool log, int device);
-  const char *(*softmax_dx)(const ln_rows *rows, bool log, int device); /* y, dy -> out */
-
-  const char *(*gemm)(const ln_gemm *g, int device);
-  const char *(*conv)(const ln_conv *c, int device);    /* x, w, bias -> y */
-  const char *(*conv_dx)(const ln_conv *c, int device); /* dy, w -> y = dx with x_stride */
-  const char *(*conv_dw)(const ln_conv *c, int device); /* x, dy -> y = dw with w_stride */
-  const char *(*max_pool)(const ln_pool *p, int device);
-  const char *(*max_pool_dx)(const ln_pool *p, int device); /* x = dy with y_stride, indices -> y = dx with x_stride, zeroed by the kernel */
-  const char *(*avg_pool)(const ln_pool *p, int device);
-  const char *(*avg_pool_dx)(const ln_pool *p, int device);
-  const char *(*batch_norm)(const ln_norm *n, int device);
-  const char *(*batch_norm_dx)(const ln_norm *n, int device);
-
-  const char *(*indexed)(const ln_indexed *i, int device);
-  const char *(*take)(const ln_take *t, int device);
-  const char *(*take_add)(const ln_take *t, int device);
-  /* First place whose value is outside [low, high), or -1; x int64 with the loop's operand 1. */
-  const char *(*find_outside)(const ln_loop *loop, int64_t low, int64_t high, int64_t *place, int device);
-  const char *(*nonzero)(const ln_loop *loop, int64_t *count, int64_t *out,
-                         int device); /* operand 1; out [count, 1] flat logical places, NULL to count */
-
-  const char *(*sgd)(const ln_step *s, int device);
-  const char *(*adam)(const ln_step *s, int device);
+#define KERNEL(name, arguments, types) const char *(*name)(const arguments *work, int device);
+#include "kernels.def"
 } ln_kernels;
 
 /* The CPU's table, filled by kernels/cpu/table.c for the instruction set chosen at load. */

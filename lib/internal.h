@@ -78,7 +78,7 @@ int ln_wrap_dim(const char *op, int64_t dim, int ndim, int *out); /* a negative 
 void ln_loop_init(ln_loop *loop, ln_tensor *const *operands, int n);
 void ln_loop_scalar(ln_loop *loop, int operand, int dtype, const void *value);
 /* Splits x into reduced and kept dims (mask bit per dim); y: the result with kept dims only, or with all when keepdim. */
-void ln_fold_init(ln_fold *fold, const ln_tensor *x, uint32_t mask, const ln_tensor *y, bool keepdim);
+void ln_fold_init(ln_fold *fold, int kind, const ln_tensor *x, uint32_t mask, const ln_tensor *y, bool keepdim);
 
 /* -- Devices (core/device.c) -- */
 const ln_kernels *ln_kernels_of(int device); /* cpu: always; cuda: the plug-in's, which a tensor on it proves to be loaded */

@@ -37,8 +37,7 @@ static void convert(void *context, int64_t n, char *const *p) {
   }
 }
 
-const char *ln_cpu_convert(const ln_loop *loop, int device) {
-  (void)device;
+const char *ln_cpu_convert(const ln_loop *loop) {
   int to = loop->dtype[0], from = loop->dtype[1], last = loop->ndim - 1;
   bool whole = ln_cpu_type_of(to) == 2 && ln_cpu_type_of(from) == 2;
   bool wide = to == LN_FLOAT64 || from == LN_FLOAT64 || ln_cpu_type_of(to) == 2;

@@ -1,4 +1,4 @@
-/* indexed.c - moving elements by an index; only their size matters, so it is compiled once. Adding ones are in scatter_add.c. */
+/* indexed.c - moving elements by an index; only their size matters, so it is compiled once. Adding is in typed/scatter_add.c. */
 #include "threads.h"
 
 typedef struct move_work {
@@ -29,8 +29,7 @@ static void move_run(void *context, int64_t n, char *const *p) {
 }
 
 /* Scattered writes may meet, the last one wins: they stay on one thread. */
-const char *ln_cpu_indexed(const ln_indexed *job, int device) {
-  (void)device;
+const char *ln_cpu_indexed(const ln_indexed *job) {
   const ln_loop *l = &job->loop;
   int last = l->ndim - 1;
   move_work w = {job, l->stride[0][last], l->stride[1][last], l->stride[2][last], ln_cpu_size_of(l->dtype[0])};
@@ -38,63 +37,67 @@ const char *ln_cpu_indexed(const ln_indexed *job, int device) {
   return NULL;
 }
 
-const char *ln_cpu_take(const ln_take *t, int device) {
-  (void)device;
+const char *ln_cpu_take(const ln_take *t) {
   size_t bytes = (size_t)t->width * (size_t)ln_cpu_size_of(t->dtype);
   int threads = ln_cpu_threads(t->n * t->width, LN_GRAIN_CHEAP);
   LN_SHARE(threads, i, t->n, 1, { memcpy(t->out + (size_t)i * bytes, t->in + (size_t)t->ids[i] * bytes, bytes); });
   return NULL;
 }
 
+/* -- Looking for elements: in logical order, hence on one thread -- */
+
 typedef struct find_work {
-  int64_t low, high, stride, done, place;
+  const ln_find *job;
+  int64_t done;
 } find_work;
 
 static void find_run(void *context, int64_t n, char *const *p) {
   find_work *w = context;
-  for (int64_t k = 0; k < n && w->place < 0; k++) {
-    int64_t v = *(const int64_t *)(p[1] + k * w->stride);
-    if (v < w->low || v >= w->high) w->place = w->done + k;
+  const ln_find *job = w->job;
+  int64_t stride = job->loop.stride[1][job->loop.ndim - 1];
+  for (int64_t k = 0; k < n && *job->position < 0; k++) {
+    int64_t v = *(const int64_t *)(p[1] + k * stride);
+    if (v < job->low || v >= job->high) *job->position = w->done + k;
   }
   w->done += n;
 }
 
-const char *ln_cpu_find_outside(const ln_loop *loop, int64_t low, int64_t high, int64_t *place, int device) {
-  (void)device;
-  find_work w = {low, high, loop->stride[1][loop->ndim - 1], 0, -1};
-  ln_cpu_walk(loop, INT64_MAX, find_run, &w);
-  *place = w.place;
+const char *ln_cpu_find_outside(const ln_find *job) {
+  find_work w = {job, 0};
+  *job->position = -1;
+  ln_cpu_walk(&job->loop, INT64_MAX, find_run, &w);
   return NULL;
 }
 
 typedef struct nonzero_work {
-  int64_t stride, done, count, *out;
-  int dtype;
+  const ln_nonzero *job;
+  int64_t done;
 } nonzero_work;
 
 static void nonzero_run(void *context, int64_t n, char *const *p) {
   nonzero_work *w = context;
-  int whole = ln_cpu_type_of(w->dtype) == 2;
+  const ln_nonzero *job = w->job;
+  int dtype = job->loop.dtype[1], whole = ln_cpu_type_of(dtype) == 2;
+  int64_t stride = job->loop.stride[1][job->loop.ndim - 1];
   union {
     double d[LN_BUFFER];
     int64_t i[LN_BUFFER];
   } v;
   for (int64_t done = 0; done < n; done += LN_BUFFER) {
     int64_t m = n - done < LN_BUFFER ? n - done : LN_BUFFER;
-    ln_cpu_typed_now[whole ? 2 : 1]->load(p[1] + done * w->stride, w->stride, w->dtype, m, &v);
+    ln_cpu_typed_now[whole ? 2 : 1]->load(p[1] + done * stride, stride, dtype, m, &v);
     for (int64_t k = 0; k < m; k++) {
       if (whole ? v.i[k] == 0 : v.d[k] == 0) continue;
-      if (w->out) w->out[w->count] = w->done + done + k;
-      w->count++;
+      if (job->out) job->out[*job->count] = w->done + done + k;
+      ++*job->count;
     }
   }
   w->done += n;
 }
 
-const char *ln_cpu_nonzero(const ln_loop *loop, int64_t *count, int64_t *out, int device) {
-  (void)device;
-  nonzero_work w = {loop->stride[1][loop->ndim - 1], 0, 0, out, loop->dtype[1]};
-  ln_cpu_walk(loop, INT64_MAX, nonzero_run, &w);
-  *count = w.count;
+const char *ln_cpu_nonzero(const ln_nonzero *job) {
+  nonzero_work w = {job, 0};
+  *job->count = 0;
+  ln_cpu_walk(&job->loop, INT64_MAX, nonzero_run, &w);
   return NULL;
 }

@@ -3,16 +3,7 @@
 
 #include "../philox.h"
 
-typedef struct work {
-  const ln_loop *loop;
-  int kind;
-  uint64_t seed, offset;
-  double a, b;
-  int64_t from;
-  uint64_t range;
-} work;
-
-static double draw(const work *w, uint64_t i, bool wide) {
+static double draw(const ln_random *w, uint64_t i, bool wide) {
   uint64_t n = w->offset + i;
   switch (w->kind) {
   case LN_RANDOM_UNIFORM: return w->a + (w->b - w->a) * ln_draw_unit(ln_draw_bits(w->seed, n), wide);
@@ -21,13 +12,13 @@ static double draw(const work *w, uint64_t i, bool wide) {
 }
 
 /* A float32 result that rounding has brought up to the open end is put just below it. */
-static double below_end(const work *w, double v, bool wide) {
+static double below_end(const ln_random *w, double v, bool wide) {
   if (w->kind == LN_RANDOM_UNIFORM && !wide && (float)v >= (float)w->b && w->a < w->b) return w->a;
   return v;
 }
 
 /* n normal numbers from number i of the reservation on, two at a time. */
-static void draw_normals(const work *w, uint64_t i, int64_t n, double *out) {
+static void draw_normals(const ln_random *w, uint64_t i, int64_t n, double *out) {
   uint64_t first = w->offset + i;
   int64_t k = 0;
   if (first & 1) out[k++] = w->a + w->b * ln_draw_normal(w->seed, first);
@@ -39,8 +30,8 @@ static void draw_normals(const work *w, uint64_t i, int64_t n, double *out) {
   if (k < n) out[k] = w->a + w->b * ln_draw_normal(w->seed, first + (uint64_t)k);
 }
 
-static void fill_range(const work *w, int64_t low, int64_t high) {
-  const ln_loop *l = w->loop;
+static void fill_range(const ln_random *w, int64_t low, int64_t high) {
+  const ln_loop *l = &w->loop;
   int last = l->ndim - 1, type = l->dtype[0];
   bool wide = type == LN_FLOAT64, whole = w->kind == LN_RANDOM_INTEGER;
   int64_t buffer[LN_BUFFER], at[16], i = low;
@@ -57,7 +48,7 @@ static void fill_range(const work *w, int64_t low, int64_t high) {
     if (w->kind == LN_RANDOM_NORMAL) draw_normals(w, (uint64_t)i, n, (double *)buffer);
     for (int64_t k = 0; k < n && w->kind != LN_RANDOM_NORMAL; k++) {
       if (whole)
-        buffer[k] = w->from + (int64_t)ln_draw_below(ln_draw_bits(w->seed, w->offset + (uint64_t)(i + k)), w->range);
+        buffer[k] = w->low + (int64_t)ln_draw_below(ln_draw_bits(w->seed, w->offset + (uint64_t)(i + k)), (uint64_t)w->high - (uint64_t)w->low);
       else
         ((double *)buffer)[k] = below_end(w, draw(w, (uint64_t)(i + k), wide), wide);
     }
@@ -66,34 +57,25 @@ static void fill_range(const work *w, int64_t low, int64_t high) {
   }
 }
 
-const char *ln_cpu_random(int kind, const ln_loop *loop, uint64_t seed, uint64_t offset, double a, double b, int device) {
-  (void)device;
-  if (loop->numel == 0) return NULL;
-  work w = {loop, kind, seed, offset, a, b, 0, 0};
-  if (kind == LN_RANDOM_INTEGER) { /* the bounds travel as the bits of int64 */
-    int64_t from, to;
-    memcpy(&from, &a, sizeof from);
-    memcpy(&to, &b, sizeof to);
-    w.from = from;
-    w.range = (uint64_t)to - (uint64_t)from;
-  }
-  int threads = ln_cpu_threads(loop->numel, LN_GRAIN_DEAR);
-  int64_t chunk = (loop->numel + threads - 1) / threads;
+const char *ln_cpu_random(const ln_random *w) {
+  int64_t n = w->loop.numel;
+  if (n == 0) return NULL;
+  int threads = ln_cpu_threads(n, LN_GRAIN_DEAR);
+  int64_t chunk = (n + threads - 1) / threads;
   LN_SHARE(threads, t, threads, 1, {
-    int64_t low = t * chunk, high = low + chunk < loop->numel ? low + chunk : loop->numel;
-    if (low < high) fill_range(&w, low, high);
+    int64_t low = t * chunk, high = low + chunk < n ? low + chunk : n;
+    if (low < high) fill_range(w, low, high);
   });
   return NULL;
 }
 
-const char *ln_cpu_arange(char *y, int dtype, int64_t n, double start, double step, int device) {
-  (void)device;
-  int item = ln_cpu_size_of(dtype);
+const char *ln_cpu_arange(const ln_arange *a) {
+  int item = ln_cpu_size_of(a->dtype);
   double buffer[LN_BUFFER];
-  for (int64_t i = 0; i < n; i += LN_BUFFER) {
-    int64_t m = n - i < LN_BUFFER ? n - i : LN_BUFFER;
-    for (int64_t k = 0; k < m; k++) buffer[k] = start + (double)(i + k) * step;
-    ln_cpu_typed_now[1]->store(y + i * item, item, dtype, m, buffer);
+  for (int64_t i = 0; i < a->n; i += LN_BUFFER) {
+    int64_t m = a->n - i < LN_BUFFER ? a->n - i : LN_BUFFER;
+    for (int64_t k = 0; k < m; k++) buffer[k] = a->start + (double)(i + k) * a->step;
+    ln_cpu_typed_now[1]->store(a->y + i * item, item, a->dtype, m, buffer);
   }
   return NULL;
 }

@@ -21,61 +21,18 @@ TABLES(avx2)
 TABLES(avx512)
 #endif
 
-static const char *typed_pointwise(int row, int pass, int compute, const ln_loop *loop, const double *attrs, int device) {
-  (void)device;
-  return ln_cpu_typed_now[ln_cpu_type_of(compute)]->pointwise(row, pass, loop, attrs);
-}
-
-static const char *typed_fold(int kind, const ln_fold *fold, const void *aux, double p, int device) {
-  (void)device;
-  return ln_cpu_typed_now[ln_cpu_type_of(fold->x_dtype)]->fold(kind, fold, aux, p);
-}
-
-static const char *typed_cumsum(const ln_rows *rows, bool reverse, int device) {
-  (void)device;
-  return ln_cpu_typed_now[ln_cpu_type_of(rows->dtype)]->cumsum(rows, reverse);
-}
-
-/* A kernel of one argument that names its dtype; NULL in the table means that the dtype makes no sense. */
-#define TYPED(name, type, dtype_of)                                            \
-  static const char *typed_##name(const type *w, int device) {                 \
-    (void)device;                                                              \
-    const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(w->dtype_of)]; \
-    return typed->name ? typed->name(w) : "not defined for integers";          \
+/* The entry of each kernel: of the compute type that the arguments name, or the one that serves all. */
+#define CALL_ONCE(name) return ln_cpu_##name(work);
+#define CALL_EVERY(name) return ln_cpu_typed_now[ln_cpu_type_of(work->dtype)]->name(work);
+#define CALL_FLOAT(name)                                                     \
+  const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(work->dtype)]; \
+  return typed->name ? typed->name(work) : #name " is not defined for integers";
+#define KERNEL(name, arguments, types)                                \
+  static const char *call_##name(const arguments *work, int device) { \
+    (void)device;                                                     \
+    CALL_##types(name)                                                \
   }
-#define TYPED_ROWS(name)                                                    \
-  static const char *typed_##name(const ln_rows *w, bool log, int device) { \
-    (void)device;                                                           \
-    const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(w->dtype)]; \
-    return typed->name ? typed->name(w, log) : "not defined for integers";  \
-  }
-/* The library takes what it is good at. */
-#define TYPED_CONV(name, pass)                                              \
-  static const char *typed_##name(const ln_conv *c, int device) {           \
-    (void)device;                                                           \
-    const char *failure = NULL;                                             \
-    if (ln_onednn_conv(c, pass, &failure)) return failure;                  \
-    const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(c->dtype)]; \
-    return typed->name ? typed->name(c) : "not defined for integers";       \
-  }
-TYPED_ROWS(softmax)
-TYPED_ROWS(softmax_dx)
-TYPED_CONV(conv, 0)
-TYPED_CONV(conv_dx, 1)
-TYPED_CONV(conv_dw, 2)
-TYPED(max_pool, ln_pool, dtype)
-TYPED(max_pool_dx, ln_pool, dtype)
-TYPED(avg_pool, ln_pool, dtype)
-TYPED(avg_pool_dx, ln_pool, dtype)
-TYPED(batch_norm, ln_norm, dtype)
-TYPED(batch_norm_dx, ln_norm, dtype)
-TYPED(take_add, ln_take, dtype)
-TYPED(sgd, ln_step, dtype)
-TYPED(adam, ln_step, dtype)
-
-static const char *indexed(const ln_indexed *i, int device) {
-  return i->add ? ln_cpu_typed_now[ln_cpu_type_of(i->loop.dtype[0])]->scatter_add(i) : ln_cpu_indexed(i, device);
-}
+#include "../kernels.def"
 
 static const char *host_alloc(int device, size_t bytes, void **out) {
   (void)device;
@@ -114,31 +71,8 @@ static const ln_kernels table = {
   .copy = host_copy,
   .synchronize = host_synchronize,
   .name = host_name,
-  .pointwise = typed_pointwise,
-  .convert = ln_cpu_convert,
-  .random = ln_cpu_random,
-  .arange = ln_cpu_arange,
-  .fold = typed_fold,
-  .cumsum = typed_cumsum,
-  .softmax = typed_softmax,
-  .softmax_dx = typed_softmax_dx,
-  .gemm = ln_cpu_gemm,
-  .conv = typed_conv,
-  .conv_dx = typed_conv_dx,
-  .conv_dw = typed_conv_dw,
-  .max_pool = typed_max_pool,
-  .max_pool_dx = typed_max_pool_dx,
-  .avg_pool = typed_avg_pool,
-  .avg_pool_dx = typed_avg_pool_dx,
-  .batch_norm = typed_batch_norm,
-  .batch_norm_dx = typed_batch_norm_dx,
-  .indexed = indexed,
-  .take = ln_cpu_take,
-  .take_add = typed_take_add,
-  .find_outside = ln_cpu_find_outside,
-  .nonzero = ln_cpu_nonzero,
-  .sgd = typed_sgd,
-  .adam = typed_adam,
+#define KERNEL(name, arguments, types) .name = call_##name,
+#include "../kernels.def"
 };
 
 static void choose(void) {

@@ -40,30 +40,22 @@ template <class A> struct meet_values {
 template <class T> struct folding {
   typedef typename sum_of<T>::type acc;
   ln_fold fold;
-  int kind;
-  double p;
-  const T *shift;
 
   LN_BODY acc start() const {
-    switch (meeting_of(kind)) {
+    switch (meeting_of(fold.kind)) {
     case SUM: return 0;
     case PROD: return 1;
-    case MAX: return kind == LN_FOLD_ANY ? (acc)0 : lowest<acc>();
-    default: return kind == LN_FOLD_ALL ? (acc)1 : highest<acc>();
+    case MAX: return fold.kind == LN_FOLD_ANY ? (acc)0 : lowest<acc>();
+    default: return fold.kind == LN_FOLD_ALL ? (acc)1 : highest<acc>();
     }
   }
   LN_BODY const char *outer(int64_t o) const { return fold.x + ln_offset(o, fold.outer_ndim, fold.outer_shape, fold.x_outer_stride); }
   LN_BODY T element(const char *x, int64_t i) const {
-    return ln_load<T>(x + ln_offset(i, fold.inner_ndim, fold.inner_shape, fold.x_inner_stride), fold.x_dtype);
+    return ln_load<T>(x + ln_offset(i, fold.inner_ndim, fold.inner_shape, fold.x_inner_stride), fold.dtype);
   }
-  LN_BODY acc entering(const char *x, int64_t o, int64_t i) const {
+  LN_BODY acc entering(const char *x, int64_t i) const {
     T v = element(x, i);
-    switch (kind) {
-    case LN_FOLD_SQUARES: return (acc)(v - shift[o]) * (acc)(v - shift[o]);
-    case LN_FOLD_ABS_POW: {
-      double m = v < 0 ? -(double)v : (double)v;
-      return (acc)(p == 2 ? m * m : p == 1 ? m : pow(m, p));
-    }
+    switch (fold.kind) {
     case LN_FOLD_ALL:
     case LN_FOLD_ANY:
     case LN_FOLD_COUNT_NONZERO: return v != 0;
@@ -85,10 +77,10 @@ template <class T> struct fold_body {
   template <class Team> LN_BODY void operator()(int64_t row, const Team &team) const {
     int64_t o = row / parts, from = (row - o * parts) * length, to = from + length;
     if (to > f.fold.inner_numel) to = f.fold.inner_numel;
-    meet_values<acc> meet = {meeting_of(f.kind)};
+    meet_values<acc> meet = {meeting_of(f.fold.kind)};
     const char *x = f.outer(o);
     acc v = f.start();
-    for (int64_t i = from + team.rank(); i < to; i += team.size()) v = meet(v, f.entering(x, o, i));
+    for (int64_t i = from + team.rank(); i < to; i += team.size()) v = meet(v, f.entering(x, i));
     v = team.all(v, meet);
     if (team.rank()) return;
     if (parts == 1)
@@ -104,7 +96,7 @@ template <class T> struct join_body {
   int64_t parts;
   const acc *partial;
   LN_BODY void operator()(int64_t o) const {
-    meet_values<acc> meet = {meeting_of(f.kind)};
+    meet_values<acc> meet = {meeting_of(f.fold.kind)};
     acc v = f.start();
     for (int64_t k = 0; k < parts; k++) v = meet(v, partial[o * parts + k]);
     f.put(o, v);
@@ -134,7 +126,7 @@ template <class T> struct meet_candidates {
 template <class T> struct place_body {
   folding<T> f;
   template <class Team> LN_BODY void operator()(int64_t o, const Team &team) const {
-    meet_candidates<T> meet = {f.kind == LN_FOLD_ARGMAX};
+    meet_candidates<T> meet = {f.fold.kind == LN_FOLD_ARGMAX};
     const char *x = f.outer(o);
     candidate<T> best = {0, -1};
     for (int64_t i = team.rank(); i < f.fold.inner_numel; i += team.size()) {
@@ -148,16 +140,16 @@ template <class T> struct place_body {
 
 /* Neighbouring results are neighbours in x. */
 bool is_columns(const ln_fold *f) {
-  return f->outer_ndim > 0 && f->x_outer_stride[f->outer_ndim - 1] == ln_gpu_size_of(f->x_dtype) &&
-         (f->inner_ndim == 0 || f->x_inner_stride[f->inner_ndim - 1] != ln_gpu_size_of(f->x_dtype));
+  return f->outer_ndim > 0 && f->x_outer_stride[f->outer_ndim - 1] == ln_gpu_size_of(f->dtype) &&
+         (f->inner_ndim == 0 || f->x_inner_stride[f->inner_ndim - 1] != ln_gpu_size_of(f->dtype));
 }
 
-template <class T> const char *run(int kind, const ln_fold *fold, const void *aux, double p, int device) {
+template <class T> const char *run(const ln_fold *fold, int device) {
   typedef typename sum_of<T>::type acc;
-  folding<T> f = {*fold, kind, p, (const T *)aux};
+  folding<T> f = {*fold};
   int64_t n = fold->inner_numel, rows = fold->outer_numel;
   bool columns = is_columns(fold);
-  if (kind == LN_FOLD_ARGMAX || kind == LN_FOLD_ARGMIN) return ln_teams(device, rows, n, columns, place_body<T>{f});
+  if (fold->kind == LN_FOLD_ARGMAX || fold->kind == LN_FOLD_ARGMIN) return ln_teams(device, rows, n, columns, place_body<T>{f});
   int64_t length = n, parts = 1;
   if (rows < 256 && n >= 1 << 16) {
     parts = n / 8192 < 512 ? n / 8192 : 512;
@@ -171,7 +163,7 @@ template <class T> const char *run(int kind, const ln_fold *fold, const void *au
 
 } // namespace
 
-const char *ln_gpu_fold(int kind, const ln_fold *fold, const void *aux, double p, int device) {
-#define FOLD(T) run<T>(kind, fold, aux, p, device)
-  LN_BY_TYPE(fold->x_dtype, FOLD);
+const char *ln_gpu_fold(const ln_fold *fold, int device) {
+#define FOLD(T) run<T>(fold, device)
+  LN_BY_TYPE(fold->dtype, FOLD);
 }

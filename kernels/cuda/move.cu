@@ -63,11 +63,12 @@ template <class T> struct scatter_body {
   const int64_t *order;
   int64_t n;
   int item;
+  bool add;
   LN_BODY void operator()(int64_t k) const {
     if (k > 0 && keys[k - 1] == keys[k]) return;
     char *y = job.loop.data[0] + keys[k];
     int64_t i = k;
-    if (job.add) {
+    if (add) {
       T sum = ln_load<T>(y, job.loop.dtype[0]);
       for (; i < n && keys[i] == keys[k]; i++) sum += ln_load<T>(ln_place(job.loop, 1, order[i]), job.loop.dtype[1]);
       ln_store<T>(y, job.loop.dtype[0], sum);
@@ -115,7 +116,7 @@ uint64_t reach(const ln_indexed *job) {
   return (uint64_t)bytes + 1;
 }
 
-const char *scatter(const ln_indexed *job, int device) {
+const char *scatter(const ln_indexed *job, bool add, int device) {
   int64_t n = job->loop.numel;
   int bits = bits_of(reach(job));
   sorted s;
@@ -123,8 +124,8 @@ const char *scatter(const ln_indexed *job, int device) {
   LN_GPU_TRY(ln_each(device, n, scatter_keys{*job, s.keys, s.order}));
   LN_GPU_TRY(sort_run(device, n, bits, &s));
   int item = ln_gpu_size_of(job->loop.dtype[0]);
-#define SCATTER(T) ln_each(device, n, scatter_body<T>{*job, s.keys_out, s.order_out, n, item})
-  LN_BY_TYPE(job->loop.dtype[0], SCATTER);
+#define SCATTER(T) ln_each(device, n, scatter_body<T>{*job, s.keys_out, s.order_out, n, item, add})
+  LN_BY_TYPE(job->dtype, SCATTER);
 }
 
 /* -- Rows by index -- */
@@ -253,9 +254,11 @@ const char *ln_gpu_convert(const ln_loop *loop, int device) {
 }
 
 const char *ln_gpu_indexed(const ln_indexed *job, int device) {
-  if (job->indexed == 0) return scatter(job, device);
+  if (job->indexed == 0) return scatter(job, false, device);
   return ln_each(device, job->loop.numel, gather_body{*job, ln_gpu_size_of(job->loop.dtype[0])});
 }
+
+const char *ln_gpu_scatter_add(const ln_indexed *job, int device) { return scatter(job, true, device); }
 
 const char *ln_gpu_take(const ln_take *t, int device) { return ln_each(device, t->n * t->width, take_body{*t, ln_gpu_size_of(t->dtype)}); }
 
@@ -270,25 +273,27 @@ const char *ln_gpu_take_add(const ln_take *t, int device) {
   LN_BY_TYPE(t->dtype, TAKE_ADD);
 }
 
-const char *ln_gpu_find_outside(const ln_loop *loop, int64_t low, int64_t high, int64_t *place, int device) {
+const char *ln_gpu_find_outside(const ln_find *f, int device) {
+  const ln_loop *loop = &f->loop;
   int64_t parts = parts_of(loop->numel);
   void *memory;
   LN_GPU_TRY(ln_gpu_scratch(device, (size_t)(parts + 1) * sizeof(int64_t), &memory));
   int64_t *first = (int64_t *)memory;
-  LN_GPU_TRY(ln_teams(device, parts, LN_PART, false, outside_body{*loop, low, high, first + 1}));
+  LN_GPU_TRY(ln_teams(device, parts, LN_PART, false, outside_body{*loop, f->low, f->high, first + 1}));
   LN_GPU_TRY(ln_teams(device, 1, parts, false, min_body{first + 1, parts, first}));
-  LN_GPU_TRY(ln_gpu_copy(place, LN_HOST, first, device, sizeof *place));
-  if (*place >= loop->numel) *place = -1;
+  LN_GPU_TRY(ln_gpu_copy(f->position, LN_HOST, first, device, sizeof *f->position));
+  if (*f->position >= loop->numel) *f->position = -1;
   return NULL;
 }
 
-const char *ln_gpu_nonzero(const ln_loop *loop, int64_t *count, int64_t *out, int device) {
+const char *ln_gpu_nonzero(const ln_nonzero *job, int device) {
+  const ln_loop *loop = &job->loop;
   int64_t parts = parts_of(loop->numel);
   void *memory;
   LN_GPU_TRY(ln_gpu_scratch(device, (size_t)(parts + 1) * sizeof(int64_t), &memory));
   int64_t *counts = (int64_t *)memory;
   LN_GPU_TRY(ln_teams(device, parts, LN_PART, false, count_body{*loop, counts}));
   LN_GPU_TRY(ln_each(device, 1, sums_before{counts, parts}));
-  if (out) return ln_each(device, parts, place_body{*loop, counts, out});
-  return ln_gpu_copy(count, LN_HOST, counts + parts, device, sizeof *count);
+  if (job->out) return ln_each(device, parts, place_body{*loop, counts, job->out});
+  return ln_gpu_copy(job->count, LN_HOST, counts + parts, device, sizeof *job->count);
 }

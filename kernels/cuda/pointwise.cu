@@ -93,7 +93,7 @@ const run_fn rows[][4] = {
 
 } // namespace
 
-const char *LN_FN(ln_gpu_pointwise)(int row, int pass, const ln_loop *loop, const double *attrs, int device) {
-  run_fn fn = rows[row][pass];
-  return fn ? fn(loop, attrs, device) : "not defined for this dtype";
+const char *LN_FN(ln_gpu_pointwise)(const ln_pointwise *p, int device) {
+  run_fn fn = rows[p->row][p->pass];
+  return fn ? fn(&p->loop, p->attrs, device) : "not defined for this dtype";
 }

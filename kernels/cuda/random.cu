@@ -41,14 +41,11 @@ struct arange_body {
 
 } // namespace
 
-const char *ln_gpu_random(int kind, const ln_loop *loop, uint64_t seed, uint64_t offset, double a, double b, int device) {
-  if (kind != LN_RANDOM_INTEGER) return ln_each(device, loop->numel, float_body{*loop, kind, seed, offset, a, b});
-  int64_t from, to; /* the bounds travel as the bits of int64 */
-  memcpy(&from, &a, sizeof from);
-  memcpy(&to, &b, sizeof to);
-  return ln_each(device, loop->numel, integer_body{*loop, seed, offset, from, (uint64_t)to - (uint64_t)from});
+const char *ln_gpu_random(const ln_random *r, int device) {
+  if (r->kind != LN_RANDOM_INTEGER) return ln_each(device, r->loop.numel, float_body{r->loop, r->kind, r->seed, r->offset, r->a, r->b});
+  return ln_each(device, r->loop.numel, integer_body{r->loop, r->seed, r->offset, r->low, (uint64_t)r->high - (uint64_t)r->low});
 }
 
-const char *ln_gpu_arange(char *y, int dtype, int64_t n, double start, double step, int device) {
-  return ln_each(device, n, arange_body{y, dtype, ln_gpu_size_of(dtype), start, step});
+const char *ln_gpu_arange(const ln_arange *a, int device) {
+  return ln_each(device, a->n, arange_body{a->y, a->dtype, ln_gpu_size_of(a->dtype), a->start, a->step});
 }

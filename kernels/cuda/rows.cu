@@ -99,12 +99,12 @@ template <class T, class A> struct part_cumsum {
   }
 };
 
-template <class T, class A> const char *cumsum(const ln_rows *rows, bool reverse, int device) {
+template <class T, class A> const char *cumsum(const ln_rows *rows, int device) {
   int64_t n = rows->outer * rows->inner, parts = (rows->size + LN_PART - 1) / LN_PART;
   void *memory;
   if (n * parts == 0) return NULL;
   LN_GPU_TRY(ln_gpu_scratch(device, (size_t)(n * parts) * sizeof(A), &memory));
-  running_sum<T, A> s = {places_of(rows), rows->x, rows->out, parts, (A *)memory, reverse};
+  running_sum<T, A> s = {places_of(rows), rows->x, rows->out, parts, (A *)memory, rows->reverse};
   LN_GPU_TRY((ln_each(device, n * parts, part_sums<T, A>{s})));
   LN_GPU_TRY((ln_each(device, n, sums_before<T, A>{s})));
   return ln_each(device, n * parts, part_cumsum<T, A>{s});
@@ -112,19 +112,21 @@ template <class T, class A> const char *cumsum(const ln_rows *rows, bool reverse
 
 } // namespace
 
-const char *ln_gpu_softmax(const ln_rows *rows, bool log, int device) {
-#define SOFTMAX(T) ln_teams(device, rows->outer * rows->inner, rows->size, rows->inner > 1, softmax_body<T>{places_of(rows), rows->x, rows->out, log})
+const char *ln_gpu_softmax(const ln_rows *rows, int device) {
+#define SOFTMAX(T) \
+  ln_teams(device, rows->outer * rows->inner, rows->size, rows->inner > 1, softmax_body<T>{places_of(rows), rows->x, rows->out, rows->is_log})
   LN_BY_FLOAT(rows->dtype, SOFTMAX);
 }
 
-const char *ln_gpu_softmax_dx(const ln_rows *rows, bool log, int device) {
-#define SOFTMAX_DX(T) \
-  ln_teams(device, rows->outer * rows->inner, rows->size, rows->inner > 1, softmax_dx_body<T>{places_of(rows), rows->y, rows->dy, rows->out, log})
+const char *ln_gpu_softmax_dx(const ln_rows *rows, int device) {
+#define SOFTMAX_DX(T)                                                      \
+  ln_teams(device, rows->outer * rows->inner, rows->size, rows->inner > 1, \
+           softmax_dx_body<T>{places_of(rows), rows->y, rows->dy, rows->out, rows->is_log})
   LN_BY_FLOAT(rows->dtype, SOFTMAX_DX);
 }
 
-const char *ln_gpu_cumsum(const ln_rows *rows, bool reverse, int device) {
-  if (rows->dtype >= LN_INT8) return cumsum<int64_t, int64_t>(rows, reverse, device);
-  if (rows->dtype == LN_FLOAT64) return cumsum<double, double>(rows, reverse, device);
-  return cumsum<float, double>(rows, reverse, device);
+const char *ln_gpu_cumsum(const ln_rows *rows, int device) {
+  if (rows->dtype >= LN_INT8) return cumsum<int64_t, int64_t>(rows, device);
+  if (rows->dtype == LN_FLOAT64) return cumsum<double, double>(rows, device);
+  return cumsum<float, double>(rows, device);
 }

@@ -4,9 +4,9 @@
 
 #include "cuda.h"
 
-const char *ln_gpu_pointwise_f32(int row, int pass, const ln_loop *loop, const double *attrs, int device);
-const char *ln_gpu_pointwise_f64(int row, int pass, const ln_loop *loop, const double *attrs, int device);
-const char *ln_gpu_pointwise_i64(int row, int pass, const ln_loop *loop, const double *attrs, int device);
+const char *ln_gpu_pointwise_f32(const ln_pointwise *p, int device);
+const char *ln_gpu_pointwise_f64(const ln_pointwise *p, int device);
+const char *ln_gpu_pointwise_i64(const ln_pointwise *p, int device);
 
 #ifdef LN_TYPE
 #define LN_PASTE_(name, type) name##_##type

@@ -14,11 +14,14 @@ static int add_into(ln_tensor *sum, ln_tensor *g) {
   bool alike = ln_same_shape(sum, g) && sum->dtype == g->dtype && sum->device == g->device && sum->storage != g->storage && sum->numel > 0;
   if (!alike || !ln_is_float(sum->dtype) || !ln_is_dense(sum)) return ln_run(LN_OP_add, in + 1, 2, NULL, true, NULL);
   static const double attrs[3] = {1}; /* alpha */
-  ln_loop loop;
-  ln_loop_init(&loop, in, 3);
+  ln_pointwise work;
+  work.row = ln_row(LN_OP_add)->pointwise;
+  work.pass = 0;
+  work.dtype = sum->dtype == LN_FLOAT64 ? LN_FLOAT64 : LN_FLOAT32;
+  work.attrs = attrs;
+  ln_loop_init(&work.loop, in, 3);
   sum->storage->version++;
-  int compute = sum->dtype == LN_FLOAT64 ? LN_FLOAT64 : LN_FLOAT32;
-  return ln_kernel_status("add", ln_kernels_of(sum->device)->pointwise(ln_row(LN_OP_add)->pointwise, 0, compute, &loop, attrs, sum->device));
+  return ln_kernel_status("add", ln_kernels_of(sum->device)->pointwise(&work, sum->device));
 }
 
 static int add(ln_tensor *a, ln_tensor *g, ln_tensor **out) {

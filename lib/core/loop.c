@@ -118,13 +118,14 @@ static void push(int64_t *shape, int64_t *sx, int64_t *sy, int *ndim, int64_t si
   *ndim = n + 1;
 }
 
-void ln_fold_init(ln_fold *fold, const ln_tensor *x, uint32_t mask, const ln_tensor *y, bool keepdim) {
+void ln_fold_init(ln_fold *fold, int kind, const ln_tensor *x, uint32_t mask, const ln_tensor *y, bool keepdim) {
   int64_t ix = ln_itemsize(x), iy = ln_itemsize(y);
   fold->outer_ndim = fold->inner_ndim = 0;
   fold->outer_numel = fold->inner_numel = 1;
   fold->x = x->data;
   fold->y = y->data;
-  fold->x_dtype = x->dtype;
+  fold->kind = kind;
+  fold->dtype = x->dtype;
   fold->y_dtype = y->dtype;
   int at = 0; /* dim of y */
   for (int i = 0; i < x->ndim; i++) {

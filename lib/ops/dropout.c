@@ -3,14 +3,12 @@
 
 /* A tensor of the dtype's 0 and 1 / (1 - p), in the layout of x. */
 static int draw_mask(const char *op, const ln_tensor *x, double p, ln_tensor **out) {
-  uint64_t seed, offset;
-  ln_loop loop;
+  ln_random draw = {.kind = LN_RANDOM_BERNOULLI, .a = 1 - p};
   ln_tensor *mask;
   LN_TRY(ln_new_like(x, x->dtype, &mask));
-  ln_random_reserve((uint64_t)x->numel, &seed, &offset);
-  ln_loop_init(&loop, &mask, 1);
-  int status =
-    x->numel ? ln_kernel_status(op, ln_kernels_of(x->device)->random(LN_RANDOM_BERNOULLI, &loop, seed, offset, 1 - p, 0, x->device)) : LN_OK;
+  ln_random_reserve((uint64_t)x->numel, &draw.seed, &draw.offset);
+  ln_loop_init(&draw.loop, &mask, 1);
+  int status = x->numel ? ln_kernel_status(op, ln_kernels_of(x->device)->random(&draw, x->device)) : LN_OK;
   ln_tensor *const in[2] = {mask, NULL};
   ln_attrs attrs = {0};
   ln_attrs_float(&attrs, 12, p < 1 ? 1 / (1 - p) : 0);

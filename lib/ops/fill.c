@@ -38,33 +38,32 @@ int arange_forward(ln_call *c) {
   LN_TRY(ln_device_check(device));
   LN_TRY(ln_new(&n, 1, dtype, device, &c->out[0]));
   if (n == 0) return LN_OK;
-  return ln_kernel_status(c->name, ln_kernels_of(device)->arange(c->out[0]->data, dtype, n, start, step, device));
+  ln_arange fill = {dtype, n, start, step, c->out[0]->data};
+  return ln_kernel_status(c->name, ln_kernels_of(device)->arange(&fill, device));
 }
 
 /* -- Random numbers -- */
 
-static int draw(ln_call *c, int kind, double a, double b) {
-  uint64_t seed, offset;
-  ln_loop loop;
+static int draw(ln_call *c, ln_random draw) {
   LN_TRY(out_like(c));
   ln_tensor *y = c->out[0];
-  ln_random_reserve((uint64_t)y->numel, &seed, &offset);
-  ln_loop_init(&loop, &y, 1);
-  return ln_kernel_status(c->name, ln_kernels_of(y->device)->random(kind, &loop, seed, offset, a, b, y->device));
+  ln_random_reserve((uint64_t)y->numel, &draw.seed, &draw.offset);
+  ln_loop_init(&draw.loop, &y, 1);
+  return ln_kernel_status(c->name, ln_kernels_of(y->device)->random(&draw, y->device));
 }
 
 int uniform_forward(ln_call *c) {
   double from = ln_float(c->attrs, 0), to = ln_float(c->attrs, 1);
   LN_TRY(ln_check_float(c->name, "the tensor", c->in[0]));
   if (!(from <= to)) return ln_fail("uniform: from %g must not be above to %g", from, to);
-  return draw(c, LN_RANDOM_UNIFORM, from, to);
+  return draw(c, (ln_random){.kind = LN_RANDOM_UNIFORM, .a = from, .b = to});
 }
 
 int normal_forward(ln_call *c) {
   double std = ln_float(c->attrs, 1);
   LN_TRY(ln_check_float(c->name, "the tensor", c->in[0]));
   if (!(std >= 0)) return ln_fail("normal: the standard deviation %g must not be negative", std);
-  return draw(c, LN_RANDOM_NORMAL, ln_float(c->attrs, 0), std);
+  return draw(c, (ln_random){.kind = LN_RANDOM_NORMAL, .a = ln_float(c->attrs, 0), .b = std});
 }
 
 /* The largest whole number up to which a dtype holds all. */
@@ -79,16 +78,13 @@ int random_forward(ln_call *c) {
   if (from >= to) return ln_fail("random: from %lld must be below to %lld", (long long)from, (long long)to);
   if (to - 1 > top && !ln_is_float(c->in[0]->dtype))
     return ln_fail("random: %lld is beyond what %s holds", (long long)(to - 1), ln_dtype_name(c->in[0]->dtype));
-  double a, b;
-  memcpy(&a, &from, sizeof a);
-  memcpy(&b, &to, sizeof b);
-  return draw(c, LN_RANDOM_INTEGER, a, b);
+  return draw(c, (ln_random){.kind = LN_RANDOM_INTEGER, .low = from, .high = to});
 }
 
 int bernoulli_forward(ln_call *c) {
   double p = ln_float(c->attrs, 0);
   if (!(p >= 0 && p <= 1)) return ln_fail("bernoulli: the probability %g must lie between 0 and 1", p);
-  return draw(c, LN_RANDOM_BERNOULLI, p, 0);
+  return draw(c, (ln_random){.kind = LN_RANDOM_BERNOULLI, .a = p});
 }
 
 /* Fisher and Yates; the draws are number i of the reservation, so the order is the same on every device. */
@@ -105,13 +101,10 @@ int randperm_forward(ln_call *c) {
   for (int64_t i = 0; i < n; i++) p[i] = i;
   int status = LN_OK;
   for (int64_t i = n - 1; i > 0 && status == LN_OK; i--) {
-    int64_t from = 0, to = i + 1;
-    double a, b;
-    memcpy(&a, &from, sizeof a);
-    memcpy(&b, &to, sizeof b);
     int64_t j = 0;
-    ln_loop loop = {.n_operands = 1, .ndim = 1, .numel = 1, .shape = {1}, .dtype = {LN_INT64}, .data = {(char *)&j}};
-    status = ln_kernel_status(c->name, ln_kernels_of(LN_CPU)->random(LN_RANDOM_INTEGER, &loop, seed, offset + (uint64_t)i, a, b, LN_CPU));
+    ln_random one = {.kind = LN_RANDOM_INTEGER, .seed = seed, .offset = offset + (uint64_t)i, .low = 0, .high = i + 1};
+    one.loop = (ln_loop){.n_operands = 1, .ndim = 1, .numel = 1, .shape = {1}, .dtype = {LN_INT64}, .data = {(char *)&j}};
+    status = ln_kernel_status(c->name, ln_kernels_of(LN_CPU)->random(&one, LN_CPU));
     int64_t swap = p[i];
     p[i] = p[j];
     p[j] = swap;

@@ -5,13 +5,13 @@
 
 int ln_check_index(const char *op, ln_tensor *index, int64_t low, int64_t size, int dim) {
   ln_tensor *const operands[2] = {index, index};
-  ln_loop loop;
   int64_t place, value = 0;
+  ln_find find = {.low = low, .high = size, .position = &place};
   if (index->dtype != LN_INT64)
     return ln_fail("%s: the index must be int64, got %s (make it with lt.LongTensor or :long())", op, ln_dtype_name(index->dtype));
   if (index->numel == 0) return LN_OK;
-  ln_loop_init(&loop, operands, 2);
-  LN_TRY(ln_kernel_status(op, ln_kernels_of(index->device)->find_outside(&loop, low, size, &place, index->device)));
+  ln_loop_init(&find.loop, operands, 2);
+  LN_TRY(ln_kernel_status(op, ln_kernels_of(index->device)->find_outside(&find, index->device)));
   if (place < 0) return LN_OK;
   ln_tensor *flat, *one;
   ln_attrs attrs = {0};
@@ -30,7 +30,7 @@ int ln_check_index(const char *op, ln_tensor *index, int64_t low, int64_t size, 
 }
 
 int ln_move_indexed(const char *op, ln_tensor *out, ln_tensor *in, ln_tensor *index, int dim, int indexed, bool add) {
-  ln_indexed job = {.indexed = indexed, .add = add};
+  ln_indexed job = {.dtype = out->dtype, .indexed = indexed};
   ln_tensor *addressed = indexed ? in : out, view = *addressed;
   if (index->numel == 0) return LN_OK;
   job.stride = addressed->ndim ? addressed->stride[dim] * ln_itemsize(addressed) : 0;
@@ -40,7 +40,8 @@ int ln_move_indexed(const char *op, ln_tensor *out, ln_tensor *in, ln_tensor *in
   view.numel = index->numel;
   ln_tensor *const operands[3] = {indexed ? out : &view, indexed ? &view : in, index};
   ln_loop_init(&job.loop, operands, 3);
-  return ln_kernel_status(op, ln_kernels_of(out->device)->indexed(&job, out->device));
+  const ln_kernels *k = ln_kernels_of(out->device);
+  return ln_kernel_status(op, (add ? k->scatter_add : k->indexed)(&job, out->device));
 }
 
 ln_tensor *ln_do_indexed(ln_back *b, int op, ln_tensor *x, int64_t dim, ln_tensor *index, ln_tensor *src) {

@@ -331,17 +331,18 @@ static ln_tensor *coordinates(ln_back *b, ln_tensor *flat, const ln_tensor *x) {
 int nonzero_forward(ln_call *c) {
   ln_tensor *x = c->in[0], *flat;
   ln_tensor *const operands[2] = {x, x};
-  ln_loop loop;
   int64_t count = 0;
+  ln_nonzero find = {.count = &count};
   if (c->target) return ln_fail("nonzero: there is no in-place form");
-  ln_loop_init(&loop, operands, 2);
+  ln_loop_init(&find.loop, operands, 2);
   const ln_kernels *k = ln_kernels_of(x->device);
-  if (x->numel) LN_TRY(ln_kernel_status(c->name, k->nonzero(&loop, &count, NULL, x->device)));
+  if (x->numel) LN_TRY(ln_kernel_status(c->name, k->nonzero(&find, x->device)));
   if (x->ndim == 0) return ln_new((int64_t[]){count, 0}, 2, LN_INT64, x->device, &c->out[0]);
   LN_TRY(ln_new(&count, 1, LN_INT64, x->device, &flat));
   ln_compose compose;
   ln_back *b = ln_compose_begin(&compose, c->name);
   ln_do_own(b, flat);
-  if (count) b->status = ln_kernel_status(c->name, k->nonzero(&loop, &count, (int64_t *)flat->data, x->device));
+  find.out = (int64_t *)flat->data;
+  if (count) b->status = ln_kernel_status(c->name, k->nonzero(&find, x->device));
   return ln_compose_end(&compose, b->status == LN_OK ? coordinates(b, flat, x) : NULL, &c->out[0]);
 }

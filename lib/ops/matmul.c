@@ -317,8 +317,8 @@ void linear_backward(ln_back *b) {
   }
   if (b->n_in > 2 && b->needs[2] && (dx = new_like_input(b, 2))) {
     ln_fold fold;
-    ln_fold_init(&fold, &g, 1, dx, false);
-    b->status = ln_kernel_status(b->name, ln_kernels_of(b->device)->fold(LN_FOLD_SUM, &fold, NULL, 0, b->device));
+    ln_fold_init(&fold, LN_FOLD_SUM, &g, 1, dx, false);
+    b->status = ln_kernel_status(b->name, ln_kernels_of(b->device)->fold(&fold, b->device));
     ln_give(b, 2, dx);
   }
 }

@@ -107,8 +107,8 @@ static int refuse_zero(const ln_call *c, const ln_attrs *attrs, int dtype) {
     ln_tensor *all;
     ln_fold fold;
     LN_TRY(ln_new(NULL, 0, LN_BOOL, b->device, &all));
-    ln_fold_init(&fold, b, (1u << b->ndim) - 1, all, false);
-    int status = ln_kernel_status(c->name, ln_kernels_of(b->device)->fold(LN_FOLD_ALL, &fold, NULL, 0, b->device));
+    ln_fold_init(&fold, LN_FOLD_ALL, b, (1u << b->ndim) - 1, all, false);
+    int status = ln_kernel_status(c->name, ln_kernels_of(b->device)->fold(&fold, b->device));
     double value = 1;
     int64_t whole = 1;
     if (status == LN_OK) status = ln_tensor_item(all, &value, &whole);
@@ -162,20 +162,23 @@ static int compute(ln_call *c, const ln_op_row *row, const ln_attrs *attrs, int 
     }
   }
   if (status == LN_OK) {
-    ln_loop loop;
+    ln_pointwise work;
     double at[3];
-    ln_loop_init(&loop, operands, n + 1);
     int64_t whole[3];
+    work.row = row->pointwise;
+    work.pass = 0;
+    work.dtype = compute_type(dtype);
+    work.attrs = at;
+    ln_loop_init(&work.loop, operands, n + 1);
     for (int i = 0; i < n; i++) {
       if (c->in[i]) continue;
-      set_scalar(&loop, i + 1, attrs, SCALAR_SLOT + i);
+      set_scalar(&work.loop, i + 1, attrs, SCALAR_SLOT + i);
       whole[i] = wrapped(attrs->slot[SCALAR_SLOT + i].i, dtype);
-      if (loop.dtype[i + 1] == LN_INT64) loop.data[i + 1] = (char *)&whole[i];
+      if (work.loop.dtype[i + 1] == LN_INT64) work.loop.data[i + 1] = (char *)&whole[i];
     }
     read_attrs(row, attrs, at);
     int device = c->out[0]->device;
-    if (loop.numel > 0)
-      status = ln_kernel_status(c->name, ln_kernels_of(device)->pointwise(row->pointwise, 0, compute_type(dtype), &loop, at, device));
+    if (work.loop.numel > 0) status = ln_kernel_status(c->name, ln_kernels_of(device)->pointwise(&work, device));
   }
   for (int i = 0; i < n; i++)
     if (copies[i]) ln_tensor_release(copies[i]);
@@ -214,15 +217,17 @@ static ln_tensor *derivative(ln_back *b, const ln_op_row *row, int i) {
   operands[1] = g;
   for (int k = 0; k < b->n_in; k++) operands[2 + k] = b->in[k] ? b->in[k] : g; /* what the formula does not mention may be anything */
   operands[2 + b->n_in] = b->out[0] ? b->out[0] : g;
-  ln_loop loop;
+  ln_pointwise work;
   double at[3];
-  ln_loop_init(&loop, operands, 3 + b->n_in);
+  work.row = row->pointwise;
+  work.pass = 1 + i;
+  work.dtype = compute_type(g->dtype);
+  work.attrs = at;
+  ln_loop_init(&work.loop, operands, 3 + b->n_in);
   for (int k = 0; k < b->n_in; k++)
-    if (b->ndim[k] < 0) set_scalar(&loop, 2 + k, b->attrs, SCALAR_SLOT + k);
+    if (b->ndim[k] < 0) set_scalar(&work.loop, 2 + k, b->attrs, SCALAR_SLOT + k);
   read_attrs(row, b->attrs, at);
-  int compute = compute_type(g->dtype);
-  if (loop.numel > 0)
-    b->status = ln_kernel_status(row->info.name, ln_kernels_of(g->device)->pointwise(row->pointwise, 1 + i, compute, &loop, at, g->device));
+  if (work.loop.numel > 0) b->status = ln_kernel_status(row->info.name, ln_kernels_of(g->device)->pointwise(&work, g->device));
   return dx;
 }
 

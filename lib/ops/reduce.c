@@ -20,8 +20,8 @@ static int fold_into(ln_call *c, int i, ln_tensor *x, int kind, uint32_t mask, b
   int n = kept_shape(x, mask, keepdim, shape);
   if (c->target) return ln_fail("%s: a reduction has no in-place form", c->name);
   LN_TRY(ln_call_out(c, i, shape, n, dtype));
-  ln_fold_init(&fold, x, mask, c->out[i], keepdim);
-  return ln_kernel_status(c->name, ln_kernels_of(x->device)->fold(kind, &fold, NULL, 0, x->device));
+  ln_fold_init(&fold, kind, x, mask, c->out[i], keepdim);
+  return ln_kernel_status(c->name, ln_kernels_of(x->device)->fold(&fold, x->device));
 }
 
 /* sum and prod: the dtype is the one asked for; integers and bool are counted in int64. */
@@ -282,10 +282,15 @@ int cumsum_forward(ln_call *c) {
   LN_TRY(ln_dense(x, dtype, &dense));
   int status = ln_new_like(x, dtype, &c->out[0]);
   if (status == LN_OK) {
-    ln_rows rows = {
-      .dtype = dtype, .outer = ln_numel(x->shape, dim), .size = x->ndim ? x->shape[dim] : 1, .inner = 1, .x = dense->data, .out = c->out[0]->data};
+    ln_rows rows = {.dtype = dtype,
+                    .reverse = ln_int(c->attrs, 1),
+                    .outer = ln_numel(x->shape, dim),
+                    .size = x->ndim ? x->shape[dim] : 1,
+                    .inner = 1,
+                    .x = dense->data,
+                    .out = c->out[0]->data};
     if (x->ndim) rows.inner = ln_numel(x->shape + dim + 1, x->ndim - dim - 1);
-    status = ln_kernel_status(c->name, ln_kernels_of(x->device)->cumsum(&rows, ln_int(c->attrs, 1), x->device));
+    status = ln_kernel_status(c->name, ln_kernels_of(x->device)->cumsum(&rows, x->device));
   }
   ln_tensor_release(dense);
   return status;

@@ -21,12 +21,13 @@ static int forward(ln_call *c, bool is_log) {
   if (status == LN_OK) {
     ln_rows rows = rows_along(x, dim);
     rows.dtype = dtype;
+    rows.is_log = is_log;
     rows.x = dense->data;
     rows.out = c->out[0]->data;
     if (c->target && !ln_tensor_is_contiguous(c->target))
       status = ln_fail("%s_: only a contiguous tensor can be changed in place", c->name);
     else
-      status = ln_kernel_status(c->name, ln_kernels_of(x->device)->softmax(&rows, is_log, x->device));
+      status = ln_kernel_status(c->name, ln_kernels_of(x->device)->softmax(&rows, x->device));
   }
   c->keep_out = 1;
   ln_tensor_release(dense);
@@ -46,10 +47,11 @@ static void backward(ln_back *b, bool is_log) {
   if ((b->status = ln_dense(y, y->dtype, &dense)) != LN_OK || !ln_do_own(b, dense)) return;
   if ((b->status = ln_new_like(y, y->dtype, &dx)) != LN_OK || !ln_do_own(b, dx)) return;
   ln_rows rows = rows_along(y, dim);
+  rows.is_log = is_log;
   rows.y = dense->data;
   rows.dy = dy->data;
   rows.out = dx->data;
-  b->status = ln_kernel_status(b->name, ln_kernels_of(y->device)->softmax_dx(&rows, is_log, y->device));
+  b->status = ln_kernel_status(b->name, ln_kernels_of(y->device)->softmax_dx(&rows, y->device));
   ln_give(b, 0, ln_do_to(b, dx, b->dtype[0]));
 }
 

@@ -1,7 +1,7 @@
 /* optim.c - one optimizer step over one tensor, for one compute type and instruction set. The order of operations is PyTorch's.
  *
  * Every element goes through the same padded blocks, so that the result does not depend on how threads share them. */
-#include "cpu.h"
+#include "../../cpu.h"
 
 #include <math.h>
 

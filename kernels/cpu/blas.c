@@ -1,4 +1,4 @@
-/* gemm.c - who computes a matrix product: OpenBLAS, oneDNN in the range where it is ahead, our own loop for the rest. */
+/* blas.c - matrix products by a library: OpenBLAS, or oneDNN in the range where it is ahead. */
 #include "cpu.h"
 
 #include <cblas.h>
@@ -44,18 +44,15 @@ static void fill_with_bias(const ln_gemm *g) {
            { memcpy(g->c + (size_t)((i / g->m) * g->c_batch + (i % g->m) * g->c_row) * item, g->bias, bytes); });
 }
 
-const char *ln_cpu_gemm(const ln_gemm *g, int device) {
-  (void)device;
-  if (g->m == 0 || g->n == 0 || g->batch == 0) return NULL;
+bool ln_blas_gemm(const ln_gemm *g) {
   double work = (double)g->m * (double)g->n * (double)g->k;
-  bool library = (g->dtype == LN_FLOAT32 || g->dtype == LN_FLOAT64) && fits_blas(g) && work >= TINY;
-  if (!library) return ln_cpu_typed_now[ln_cpu_type_of(g->dtype)]->gemm(g);
+  if ((g->dtype != LN_FLOAT32 && g->dtype != LN_FLOAT64) || work < TINY || !fits_blas(g)) return false;
   ln_gemm with = *g;
   if (g->bias) {
     fill_with_bias(g);
     with.beta = 1;
   }
-  if (g->dtype == LN_FLOAT32 && work >= MIDDLE && ln_onednn_sgemm(&with)) return NULL;
+  if (g->dtype == LN_FLOAT32 && work >= MIDDLE && ln_onednn_sgemm(&with)) return true;
   for (int64_t i = 0; i < g->batch; i++) blas(&with, i);
-  return NULL;
+  return true;
 }

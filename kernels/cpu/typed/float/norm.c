@@ -2,7 +2,7 @@
  *
  * Sums run per channel in the order of n and m, in pieces of LN_BUFFER elements that meet in double, so that they do not depend on threads.
  * Where channels lie side by side (channels-last), LANES of them are summed at once. */
-#include "cpu.h"
+#include "../../cpu.h"
 
 #include <math.h>
 #include <stdlib.h>

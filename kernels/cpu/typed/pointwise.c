@@ -2,9 +2,9 @@
  *
  * Every loop runs over a multiple of LN_LANES elements. What is not contiguous memory of the compute type, and the last partial vector, passes
  * through buffers, so that an element meets the same instructions at every position, in every layout, on every number of threads. */
-#include "threads.h"
+#include "../threads.h"
 
-#include "../formula.h"
+#include "../../formula.h"
 
 typedef void (*block_fn)(ln_t *y, const ln_t *const *in, int64_t n, const double *at);
 
@@ -19,7 +19,7 @@ typedef void (*block_fn)(ln_t *y, const ln_t *const *in, int64_t n, const double
 #define INPUT(k) in[k][i]
 #define ENTRY(function) function
 #define ROW(cost, ...) {{__VA_ARGS__}, LN_GRAIN_##cost},
-#include "../rows.h"
+#include "../../rows.h"
 
 typedef struct row {
   block_fn pass[4];
@@ -27,7 +27,7 @@ typedef struct row {
 } row;
 
 static const row rows[] = {
-#include "../../lib/ops.def"
+#include "../../../lib/ops.def"
 };
 
 /* -- Driving a loop over operands of any layout and dtype -- */
@@ -85,13 +85,14 @@ static void run(void *context, int64_t n, char *const *p) {
   for (; done < n; done += LN_BUFFER) run_block(w, buffer, done, n - done < LN_BUFFER ? n - done : LN_BUFFER, p);
 }
 
-const char *LN_FN(pointwise)(int row, int pass, const ln_loop *loop, const double *attrs) {
-  work w = {.loop = loop, .fn = rows[row].pass[pass], .at = attrs, .all_direct = true};
+const char *LN_FN(pointwise)(const ln_pointwise *p) {
+  const ln_loop *loop = &p->loop;
+  work w = {.loop = loop, .fn = rows[p->row].pass[p->pass], .at = p->attrs, .all_direct = true};
   if (!w.fn) return "not defined for this dtype";
   for (int k = 0; k < loop->n_operands; k++) {
     w.direct[k] = loop->dtype[k] == LN_T_DTYPE && loop->stride[k][loop->ndim - 1] == (int64_t)sizeof(ln_t);
     w.all_direct = w.all_direct && w.direct[k];
   }
-  ln_cpu_walk(loop, rows[row].grain, run, &w);
+  ln_cpu_walk(loop, rows[p->row].grain, run, &w);
   return NULL;
 }

@@ -1,6 +1,6 @@
 /* convert_typed.c - elements of any dtype into the compute type and back, for one compute type and instruction set. */
-#include "../half.h"
-#include "cpu.h"
+#include "../../half.h"
+#include "../cpu.h"
 
 #define LOAD(type, value)                                       \
   {                                                             \

@@ -1,9 +1,9 @@
-/* gemm_plain.c - the matrix product without a library, for one compute type and instruction set: integers, half types in f32, and float
- * products so small that a library's set-up costs more than the work.
+/* gemm.c - the matrix product, for one compute type and instruction set: a library's, and a loop for the rest: integers, half types in f32, and
+ * float products so small that a library's set-up costs more than the work.
  *
  * Tiles of ROWS x 16 or x 8 accumulate in registers; each element sums over k in order, whatever the tile, so results depend neither on the
  * number of threads nor on the place in the matrix. Operands of the compute type are read where they lie. */
-#include "cpu.h"
+#include "../cpu.h"
 
 #include <stdlib.h>
 
@@ -130,6 +130,7 @@ static void strip(const ln_gemm *g, const panel *a, const panel *b, char *c, int
 }
 
 const char *LN_FN(gemm)(const ln_gemm *g) {
+  if (g->m == 0 || g->n == 0 || g->batch == 0 || ln_blas_gemm(g)) return NULL;
   int item = ln_cpu_size_of(g->dtype);
   int64_t strips = (g->n + COLUMNS - 1) / COLUMNS, work = g->batch * g->m * g->n * g->k;
   int threads = ln_cpu_threads(work, LN_GRAIN_CHEAP * 8);

@@ -1,5 +1,5 @@
 /* scatter_add.c - adding by an index, in the order of the index: deterministic. For one compute type and instruction set. */
-#include "threads.h"
+#include "../threads.h"
 
 typedef struct add_work {
   const ln_indexed *job;

@@ -2,8 +2,8 @@
  *
  * A window is folded for a block of channels at once: channels-last memory vectorises over them, in other layouts a few channels share the
  * arithmetic of places. Gradients are scattered image by image and channel block by channel block, so that threads never meet. */
-#include "../spatial.h"
-#include "dense.h"
+#include "../../../spatial.h"
+#include "../../dense.h"
 
 #include <math.h>
 

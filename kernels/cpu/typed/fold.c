@@ -3,7 +3,7 @@
  * The order of a sum is fixed by the logical index alone: chunks of CHUNK elements, in each LN_LANES lanes that take every LN_LANES-th
  * element, the lanes combined in a tree, the chunks one after another. Every path below keeps it, so a result does not depend on the layout of x,
  * on where an element lies, or on the number of threads. Chunks are merged in double, which keeps long float sums accurate. */
-#include "cpu.h"
+#include "../cpu.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,22 +15,18 @@
 typedef int64_t acc_t;
 #define LOWEST INT64_MIN
 #define HIGHEST INT64_MAX
-#define ABS(x) ((x) < 0 ? -(x) : (x))
-#define POWER(x, p) ((ln_t)pow((double)(x), p))
 #pragma GCC diagnostic ignored "-Wtautological-compare"
 #else
 typedef double acc_t;
 #define LOWEST ((ln_t)-INFINITY)
 #define HIGHEST ((ln_t)INFINITY)
-#define ABS(x) ((ln_t)fabs((double)(x)))
-#define POWER(x, p) ((ln_t)pow((double)(x), p))
 #endif
 
-/* How values meet; what they are before that is `map`'s business. */
+/* How values meet. */
 enum meet { SUM, PROD, MAX, MIN };
 static const enum meet meets[LN_FOLD_KINDS] = {
-  [LN_FOLD_SUM] = SUM, [LN_FOLD_PROD] = PROD,   [LN_FOLD_MAX] = MAX,     [LN_FOLD_MIN] = MIN,           [LN_FOLD_ALL] = MIN,
-  [LN_FOLD_ANY] = MAX, [LN_FOLD_SQUARES] = SUM, [LN_FOLD_ABS_POW] = SUM, [LN_FOLD_COUNT_NONZERO] = SUM,
+  [LN_FOLD_SUM] = SUM, [LN_FOLD_PROD] = PROD, [LN_FOLD_MAX] = MAX,           [LN_FOLD_MIN] = MIN,
+  [LN_FOLD_ALL] = MIN, [LN_FOLD_ANY] = MAX,   [LN_FOLD_COUNT_NONZERO] = SUM,
 };
 
 /* Sums and products meet in acc_t between chunks; extremes stay as they are. */
@@ -106,26 +102,11 @@ static ln_t chunk(enum meet how, const ln_t *x, int64_t n, ln_t start) {
   }
 }
 
-typedef struct job {
-  const ln_fold *fold;
-  int kind;
-  double p;
-  const ln_t *shift; /* one per outer element, or NULL */
-} job;
+/* What is not folded itself, but whether it is other than zero. */
+static bool is_truth(int kind) { return kind >= LN_FOLD_ALL; }
 
-static bool is_mapped(int kind) { return kind >= LN_FOLD_ALL; }
-
-static void map(const job *w, ln_t *x, int64_t n, ln_t shift) {
-  switch (w->kind) {
-  case LN_FOLD_SQUARES:
-    for (int64_t i = 0; i < n; i++) x[i] = (x[i] - shift) * (x[i] - shift);
-    return;
-  case LN_FOLD_ABS_POW:
-    for (int64_t i = 0; i < n; i++) x[i] = w->p == 2 ? x[i] * x[i] : w->p == 1 ? ABS(x[i]) : POWER(ABS(x[i]), w->p);
-    return;
-  default:
-    for (int64_t i = 0; i < n; i++) x[i] = x[i] != 0;
-  }
+static void to_truth(ln_t *x, int64_t n) {
+  for (int64_t i = 0; i < n; i++) x[i] = x[i] != 0;
 }
 
 /* -- Reading the inner nest in logical order -- */
@@ -133,7 +114,7 @@ static void map(const job *w, ln_t *x, int64_t n, ln_t shift) {
 /* `n` elements from logical place `from` of the inner nest at x into out. */
 static void read(const ln_fold *f, const char *x, int64_t from, int64_t n, ln_t *out) {
   if (f->inner_ndim == 0) {
-    LN_FN(load)(x, 0, f->x_dtype, n, out);
+    LN_FN(load)(x, 0, f->dtype, n, out);
     return;
   }
   int last = f->inner_ndim - 1;
@@ -147,7 +128,7 @@ static void read(const ln_fold *f, const char *x, int64_t from, int64_t n, ln_t 
     if (run > n) run = n;
     const char *p = x;
     for (int d = 0; d <= last; d++) p += at[d] * f->x_inner_stride[d];
-    LN_FN(load)(p, f->x_inner_stride[last], f->x_dtype, run, out);
+    LN_FN(load)(p, f->x_inner_stride[last], f->dtype, run, out);
     out += run;
     n -= run;
     at[last] = 0;
@@ -159,18 +140,17 @@ static void read(const ln_fold *f, const char *x, int64_t from, int64_t n, ln_t 
 }
 
 static bool is_flat(const ln_fold *f) {
-  return f->x_dtype == LN_T_DTYPE && (f->inner_ndim == 0 || (f->inner_ndim == 1 && f->x_inner_stride[0] == (int64_t)sizeof(ln_t)));
+  return f->dtype == LN_T_DTYPE && (f->inner_ndim == 0 || (f->inner_ndim == 1 && f->x_inner_stride[0] == (int64_t)sizeof(ln_t)));
 }
 
 /* The value of the chunk that begins at `from`. */
-static ln_t fold_chunk(const job *w, const char *x, int64_t from, ln_t shift) {
-  const ln_fold *f = w->fold;
+static ln_t fold_chunk(const ln_fold *f, const char *x, int64_t from) {
   int64_t n = f->inner_numel - from < CHUNK ? f->inner_numel - from : CHUNK;
-  enum meet how = meets[w->kind];
-  ln_t start = neutral(w->kind), LN_ALIGN buffer[CHUNK];
-  if (is_flat(f) && !is_mapped(w->kind) && n % LN_LANES == 0) return chunk(how, (const ln_t *)x + from, n, start);
+  enum meet how = meets[f->kind];
+  ln_t start = neutral(f->kind), LN_ALIGN buffer[CHUNK];
+  if (is_flat(f) && !is_truth(f->kind) && n % LN_LANES == 0) return chunk(how, (const ln_t *)x + from, n, start);
   read(f, x, from, n, buffer);
-  if (is_mapped(w->kind)) map(w, buffer, n, shift);
+  if (is_truth(f->kind)) to_truth(buffer, n);
   int64_t padded = (n + LN_LANES - 1) & ~(int64_t)(LN_LANES - 1);
   for (int64_t i = n; i < padded; i++) buffer[i] = start;
   return chunk(how, buffer, padded, start);
@@ -197,27 +177,23 @@ static void place(const ln_fold *f, int64_t i, int64_t *x, int64_t *y) {
   }
 }
 
-static void fold_one(const job *w, int64_t i) {
-  const ln_fold *f = w->fold;
+static void fold_one(const ln_fold *f, int64_t i) {
   int64_t x, y;
   place(f, i, &x, &y);
-  ln_t shift = w->shift ? w->shift[i] : 0;
-  acc_t value = (acc_t)neutral(w->kind);
-  for (int64_t from = 0; from < f->inner_numel; from += CHUNK) value = merge(meets[w->kind], value, (acc_t)fold_chunk(w, f->x + x, from, shift));
+  acc_t value = (acc_t)neutral(f->kind);
+  for (int64_t from = 0; from < f->inner_numel; from += CHUNK) value = merge(meets[f->kind], value, (acc_t)fold_chunk(f, f->x + x, from));
   put(f, y, value);
 }
 
 /* One long reduction: threads share the chunks, which then meet in order. */
-static bool fold_long(const job *w, int64_t i, int threads) {
-  const ln_fold *f = w->fold;
+static bool fold_long(const ln_fold *f, int64_t i, int threads) {
   int64_t x, y, chunks = (f->inner_numel + CHUNK - 1) / CHUNK;
   acc_t *values = malloc(sizeof *values * (size_t)chunks);
   if (!values) return false;
   place(f, i, &x, &y);
-  ln_t shift = w->shift ? w->shift[i] : 0;
-  LN_SHARE(threads, c, chunks, 1, { values[c] = (acc_t)fold_chunk(w, f->x + x, c * CHUNK, shift); });
-  acc_t value = (acc_t)neutral(w->kind);
-  for (int64_t c = 0; c < chunks; c++) value = merge(meets[w->kind], value, values[c]);
+  LN_SHARE(threads, c, chunks, 1, { values[c] = (acc_t)fold_chunk(f, f->x + x, c * CHUNK); });
+  acc_t value = (acc_t)neutral(f->kind);
+  for (int64_t c = 0; c < chunks; c++) value = merge(meets[f->kind], value, values[c]);
   free(values);
   put(f, y, value);
   return true;
@@ -227,8 +203,8 @@ static bool fold_long(const job *w, int64_t i, int threads) {
 
 static bool is_columns(const ln_fold *f) {
   int last = f->outer_ndim - 1;
-  return f->outer_ndim > 0 && f->inner_ndim == 1 && f->x_outer_stride[last] == ln_cpu_size_of(f->x_dtype) && f->outer_shape[last] >= 4 &&
-         f->x_inner_stride[0] != ln_cpu_size_of(f->x_dtype);
+  return f->outer_ndim > 0 && f->inner_ndim == 1 && f->x_outer_stride[last] == ln_cpu_size_of(f->dtype) && f->outer_shape[last] >= 4 &&
+         f->x_inner_stride[0] != ln_cpu_size_of(f->dtype);
 }
 
 #define COLUMN_STEP(MEET) \
@@ -244,26 +220,25 @@ static void meet_rows(enum meet how, ln_t *restrict lane, const ln_t *restrict r
 }
 
 /* Up to PANEL columns from outer element i on: each column's lanes are those that fold_chunk would use. */
-static void fold_panel(const job *w, int64_t i, int64_t columns) {
-  const ln_fold *f = w->fold;
-  enum meet how = meets[w->kind];
-  int64_t x, y, padded = (columns + LN_LANES - 1) & ~(int64_t)(LN_LANES - 1), size = ln_cpu_size_of(f->x_dtype);
+static void fold_panel(const ln_fold *f, int64_t i, int64_t columns) {
+  enum meet how = meets[f->kind];
+  int64_t x, y, padded = (columns + LN_LANES - 1) & ~(int64_t)(LN_LANES - 1), size = ln_cpu_size_of(f->dtype);
   ln_t LN_ALIGN lane[LN_LANES][PANEL], LN_ALIGN row[PANEL];
   acc_t value[PANEL];
   place(f, i, &x, &y);
-  bool direct = f->x_dtype == LN_T_DTYPE && !is_mapped(w->kind) && columns == padded;
-  for (int64_t c = 0; c < columns; c++) value[c] = (acc_t)neutral(w->kind);
+  bool direct = f->dtype == LN_T_DTYPE && !is_truth(f->kind) && columns == padded;
+  for (int64_t c = 0; c < columns; c++) value[c] = (acc_t)neutral(f->kind);
   for (int64_t c = columns; c < padded; c++) row[c] = 0;
   for (int64_t from = 0; from < f->inner_numel; from += CHUNK) {
     int64_t n = f->inner_numel - from < CHUNK ? f->inner_numel - from : CHUNK;
     int lanes = n < LN_LANES ? (int)n : LN_LANES; /* the others would hold the neutral element, which changes nothing */
     for (int j = 0; j < lanes; j++)
-      for (int64_t c = 0; c < padded; c++) lane[j][c] = neutral(w->kind);
+      for (int64_t c = 0; c < padded; c++) lane[j][c] = neutral(f->kind);
     for (int64_t r = 0; r < n; r++) {
       const char *p = f->x + x + (from + r) * f->x_inner_stride[0];
       if (!direct) {
-        LN_FN(load)(p, size, f->x_dtype, columns, row);
-        for (int64_t c = 0; is_mapped(w->kind) && c < columns; c++) map(w, row + c, 1, w->shift ? w->shift[i + c] : 0);
+        LN_FN(load)(p, size, f->dtype, columns, row);
+        if (is_truth(f->kind)) to_truth(row, columns);
       }
       meet_rows(how, lane[r % LN_LANES], direct ? (const ln_t *)p : row, padded);
     }
@@ -274,12 +249,11 @@ static void fold_panel(const job *w, int64_t i, int64_t columns) {
   for (int64_t c = 0; c < columns; c++) put(f, y + c * f->y_stride[f->outer_ndim - 1], value[c]);
 }
 
-static void fold_columns(const job *w, int threads) {
-  const ln_fold *f = w->fold;
+static void fold_columns(const ln_fold *f, int threads) {
   int64_t width = f->outer_shape[f->outer_ndim - 1], panels = (width + PANEL - 1) / PANEL, lines = f->outer_numel / width;
   LN_SHARE(threads, k, lines * panels, 1, {
     int64_t c = (k % panels) * PANEL;
-    fold_panel(w, (k / panels) * width + c, width - c < PANEL ? width - c : PANEL);
+    fold_panel(f, (k / panels) * width + c, width - c < PANEL ? width - c : PANEL);
   });
 }
 
@@ -292,9 +266,8 @@ static int64_t find(const ln_t *x, ln_t v) {
   return k;
 }
 
-static void fold_place(const job *w, int64_t i) {
-  const ln_fold *f = w->fold;
-  enum meet how = w->kind == LN_FOLD_ARGMAX ? MAX : MIN;
+static void fold_place(const ln_fold *f, int64_t i) {
+  enum meet how = f->kind == LN_FOLD_ARGMAX ? MAX : MIN;
   ln_t start = how == MAX ? LOWEST : HIGHEST, value = start, LN_ALIGN buffer[CHUNK];
   int64_t x, y, best = 0;
   place(f, i, &x, &y);
@@ -312,21 +285,20 @@ static void fold_place(const job *w, int64_t i) {
   *(int64_t *)(f->y + y) = best;
 }
 
-const char *LN_FN(fold)(int kind, const ln_fold *fold, const void *aux, double p) {
-  job w = {fold, kind, p, aux};
-  if (fold->outer_numel == 0) return NULL;
-  int threads = ln_cpu_threads(fold->outer_numel * fold->inner_numel, LN_GRAIN_CHEAP);
-  bool arg = kind == LN_FOLD_ARGMAX || kind == LN_FOLD_ARGMIN;
-  if (!arg && fold->outer_numel == 1 && threads > 1 && fold_long(&w, 0, threads)) return NULL;
-  if (!arg && is_columns(fold)) {
-    fold_columns(&w, threads);
+const char *LN_FN(fold)(const ln_fold *f) {
+  if (f->outer_numel == 0) return NULL;
+  int threads = ln_cpu_threads(f->outer_numel * f->inner_numel, LN_GRAIN_CHEAP);
+  bool arg = f->kind == LN_FOLD_ARGMAX || f->kind == LN_FOLD_ARGMIN;
+  if (!arg && f->outer_numel == 1 && threads > 1 && fold_long(f, 0, threads)) return NULL;
+  if (!arg && is_columns(f)) {
+    fold_columns(f, threads);
     return NULL;
   }
-  LN_SHARE(threads, i, fold->outer_numel, 1, {
+  LN_SHARE(threads, i, f->outer_numel, 1, {
     if (arg)
-      fold_place(&w, i);
+      fold_place(f, i);
     else
-      fold_one(&w, i);
+      fold_one(f, i);
   });
   return NULL;
 }

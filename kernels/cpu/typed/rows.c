@@ -1,7 +1,7 @@
 /* rows.c - work along one dimension of [outer, size, inner]: softmax, log_softmax, their gradients, cumsum; one compute type and instruction set.
  *
  * A row is brought into a buffer padded to LN_LANES, so that its result does not depend on `inner`, on its place or on the threads. */
-#include "cpu.h"
+#include "../cpu.h"
 
 #include <stdlib.h>
 
@@ -21,7 +21,7 @@ static int64_t row_offset(const strip *s, int64_t i) {
 }
 
 #ifndef LN_INTEGER
-#include "../formula.h"
+#include "../../formula.h"
 
 static void read_row(const strip *s, const char *from, int64_t i, ln_t *row, ln_t padding) {
   LN_FN(load)(from + row_offset(s, i), s->stride, s->rows->dtype, s->rows->size, row);
@@ -52,7 +52,7 @@ static ln_t row_sum(const ln_t *x, int64_t n) {
   return lane[0];
 }
 
-static void softmax_row(const strip *s, int64_t i, ln_t *x, ln_t *e, bool is_log) {
+static void softmax_row(const strip *s, int64_t i, ln_t *x, ln_t *e) {
   int64_t n = s->padded;
   read_row(s, s->rows->x, i, x, (ln_t)-INFINITY);
   ln_t top = row_max(x, n);
@@ -60,15 +60,15 @@ static void softmax_row(const strip *s, int64_t i, ln_t *x, ln_t *e, bool is_log
   for (int64_t k = 0; k < n; k++) e[k] = exp(x[k] - top);
   for (int64_t k = s->rows->size; k < n; k++) e[k] = 0;
   ln_t sum = row_sum(e, n), shift = log(sum); /* not added to top, which may be far larger */
-  for (int64_t k = 0; k < n; k++) e[k] = is_log ? x[k] - top - shift : e[k] / sum;
+  for (int64_t k = 0; k < n; k++) e[k] = s->rows->is_log ? x[k] - top - shift : e[k] / sum;
   write_row(s, i, e);
 }
 
-static void softmax_dx_row(const strip *s, int64_t i, ln_t *y, ln_t *dy, bool is_log) {
+static void softmax_dx_row(const strip *s, int64_t i, ln_t *y, ln_t *dy) {
   int64_t n = s->padded;
   read_row(s, s->rows->y, i, y, 0);
   read_row(s, s->rows->dy, i, dy, 0);
-  if (is_log) {
+  if (s->rows->is_log) {
     ln_t sum = row_sum(dy, n);
     LN_INDEPENDENT
     for (int64_t k = 0; k < n; k++) y[k] = dy[k] - exp(y[k]) * sum;
@@ -81,9 +81,9 @@ static void softmax_dx_row(const strip *s, int64_t i, ln_t *y, ln_t *dy, bool is
   write_row(s, i, y);
 }
 
-typedef void (*row_fn)(const strip *s, int64_t i, ln_t *a, ln_t *b, bool is_log);
+typedef void (*row_fn)(const strip *s, int64_t i, ln_t *a, ln_t *b);
 
-static const char *each_row(const ln_rows *rows, row_fn fn, bool is_log) {
+static const char *each_row(const ln_rows *rows, row_fn fn) {
   strip s = strip_of(rows);
   int64_t n = rows->outer * rows->inner;
   if (n == 0 || rows->size == 0) return NULL;
@@ -92,24 +92,26 @@ static const char *each_row(const ln_rows *rows, row_fn fn, bool is_log) {
   if (!room) return "out of memory for a row";
   LN_SHARE(threads, i, n, 1, {
     ln_t *a = room + omp_get_thread_num() * 3 * s.padded;
-    fn(&s, i, a, a + s.padded, is_log);
+    fn(&s, i, a, a + s.padded);
   });
   free(room);
   return NULL;
 }
 
-const char *LN_FN(softmax)(const ln_rows *rows, bool is_log) { return each_row(rows, softmax_row, is_log); }
+const char *LN_FN(softmax)(const ln_rows *rows) { return each_row(rows, softmax_row); }
 
-const char *LN_FN(softmax_dx)(const ln_rows *rows, bool is_log) { return each_row(rows, softmax_dx_row, is_log); }
+const char *LN_FN(softmax_dx)(const ln_rows *rows) { return each_row(rows, softmax_dx_row); }
 
 typedef double acc_t;
 #else
 typedef int64_t acc_t;
 #endif
 
-const char *LN_FN(cumsum)(const ln_rows *rows, bool reverse) {
+const char *LN_FN(cumsum)(const ln_rows *rows) {
   strip s = strip_of(rows);
+  bool reverse = rows->reverse;
   int64_t n = rows->outer * rows->inner;
+  if (rows->size == 0) return NULL;
   int threads = ln_cpu_threads(n * rows->size, LN_GRAIN_CHEAP);
   LN_SHARE(threads, i, n, 1, {
     ln_t LN_ALIGN buffer[LN_BUFFER];

@@ -2,8 +2,8 @@
  *
  * It serves float64, the half types (converted) and what oneDNN declines. Patches are rows of [taps, channels of the group]; the weights are
  * put into the same order. Rows are taken in chunks whose size depends on the geometry alone. */
-#include "../spatial.h"
-#include "dense.h"
+#include "../../../spatial.h"
+#include "../../dense.h"
 
 #define CHUNK_ELEMENTS (1 << 18) /* of unfolded patches at a time */
 
@@ -191,7 +191,7 @@ static const char *multiply(const plan *p, int pass, int64_t group, int64_t coun
     g.b = (const char *)p->patches, g.b_row = k, g.b_col = 1;
     g.c = (char *)w, g.c_row = k, g.beta = !first;
   }
-  return ln_cpu_gemm(&g, -1);
+  return LN_FN(gemm)(&g);
 }
 
 static const char *run_chunk(const plan *p, int pass, int64_t group, int64_t first) {
@@ -217,13 +217,14 @@ static const char *run(const ln_conv *c, int pass) {
   return failure;
 }
 
-/* -- Half types -- */
-
+/* The library takes what it is good at. */
 static const char *run_float(const ln_conv *c, int pass) {
   const char *failure = NULL;
   if (LN_T_DTYPE == LN_FLOAT32 && ln_onednn_conv(c, pass, &failure)) return failure;
   return run(c, pass);
 }
+
+/* -- Half types -- */
 
 static const char *run_half(const ln_conv *c, int pass) {
   int64_t nx = c->n * c->c, ny = c->n * c->o, nw = c->o * (c->c / c->groups);
@@ -246,7 +247,7 @@ static const char *run_half(const ln_conv *c, int pass) {
   return failure;
 }
 
-static const char *run_any(const ln_conv *c, int pass) { return c->dtype == LN_T_DTYPE ? run(c, pass) : run_half(c, pass); }
+static const char *run_any(const ln_conv *c, int pass) { return c->dtype == LN_T_DTYPE ? run_float(c, pass) : run_half(c, pass); }
 
 const char *LN_FN(conv)(const ln_conv *c) { return run_any(c, FORWARD); }
 
