@@ -27,7 +27,7 @@ local function facts(info)
   local list = {"gradient: " .. GRADIENT[info.grad]}
   if info.class == "FLOAT" then list[#list + 1] = "integers become float32" end
   if info.class == "TEST" then list[#list + 1] = "the result is bool" end
-  if info.is_view then list[#list + 1] = "shares its elements with x" end
+  if info.is_view then list[#list + 1] = "shares its elements with input" end
   if info.n_outputs > 1 then list[#list + 1] = info.n_outputs .. " results" end
   return table.concat(list, "; ")
 end

@@ -33,7 +33,7 @@
 #define GRAD_TERNARY USE(g, 0) USE(a, 1) USE(b, 2) USE(c, 3) USE(y, 4)
 
 #define OP(...)
-#define VIEW(...)
+#define OVERLOAD(...)
 #define KEEP_SAME(...) __VA_ARGS__
 #define KEEP_TEST(...) __VA_ARGS__
 #define SLOT_SAME(f) ENTRY(f)
@@ -51,12 +51,12 @@
 #define SLOT_D(f) ENTRY(f)
 #endif
 
-#define UNARY(name, class, cost, attrs, doc, f, dx, low, high) \
+#define UNARY(name, class, cost, flags, attrs, doc, f, dx, low, high) \
   KEEP_##class(BLOCK(name##_f, 1, attrs, IN_UNARY, f) DERIVATIVE(name##_d0, 3, attrs, GRAD_UNARY, dx))
-#define BINARY(name, class, cost, attrs, doc, f, da, db, low, high)                                     \
+#define BINARY(name, class, cost, flags, names, attrs, doc, f, da, db, low, high)                       \
   KEEP_##class(BLOCK(name##_f, 2, attrs, IN_BINARY, f) DERIVATIVE(name##_d0, 4, attrs, GRAD_BINARY, da) \
                  DERIVATIVE(name##_d1, 4, attrs, GRAD_BINARY, db))
-#define TERNARY(name, class, cost, attrs, doc, f, da, db, dc, low, high)                                  \
+#define TERNARY(name, class, cost, flags, names, attrs, doc, f, da, db, dc, low, high)                    \
   KEEP_##class(BLOCK(name##_f, 3, attrs, IN_TERNARY, f) DERIVATIVE(name##_d0, 5, attrs, GRAD_TERNARY, da) \
                  DERIVATIVE(name##_d1, 5, attrs, GRAD_TERNARY, db) DERIVATIVE(name##_d2, 5, attrs, GRAD_TERNARY, dc))
 #include "../lib/ops.def"

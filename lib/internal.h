@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define LN_CPU (-1)
-#define LN_MAX_INPUTS 8 /* of operators without a list */
 #define LN_MAX_EXTRAS 2
 
 /* -- Errors (core/error.c) -- */
@@ -93,13 +92,13 @@ enum ln_op_id {
 #define BINARY(name, ...) LN_OP_##name,
 #define TERNARY(name, ...) LN_OP_##name,
 #define OP(name, ...) LN_OP_##name,
-#define VIEW(name, ...) LN_OP_##name,
+#define OVERLOAD(...)
 #include "ops.def"
 #undef UNARY
 #undef BINARY
 #undef TERNARY
 #undef OP
-#undef VIEW
+#undef OVERLOAD
   LN_OP_COUNT,
   /* nodes that are no operator */
   LN_NODE_ACCUMULATE = LN_OP_COUNT,
@@ -113,7 +112,7 @@ typedef struct ln_call {
   int n_in;
   ln_tensor *const *in;
   const ln_attrs *attrs; /* never NULL */
-  ln_tensor *out[3];
+  ln_tensor *out[LN_MAX_OUTPUTS];
   ln_tensor *target;               /* in place: inputs[0], to be written and put into out[0] by ln_call_out; else NULL */
   ln_tensor *extra[LN_MAX_EXTRAS]; /* kept for backward, owned */
   bool recording;                  /* some input wants a gradient */
@@ -208,14 +207,16 @@ typedef struct ln_op_row {
   ln_op_info info;
   ln_forward_fn forward;
   ln_backward_fn backward, backward_any;
-  int pointwise; /* place among the pointwise rows, -1 */
+  int pointwise; /* position among the pointwise rows, -1 */
   int n_slots;
+  int first_attr;     /* pointwise: slot of its first attribute, behind those of its operands */
   int cost;           /* 0 cheap, 1 dear */
   int result;         /* class of a pointwise row: ln_class */
   double defaults[3]; /* pointwise: of its attributes */
   bool passes[3];     /* pointwise: derivative i is g itself */
   uint32_t keep[3];   /* pointwise: what derivative i mentions: bit 0-2 inputs, bit 3 the result */
 } ln_op_row;
+enum { LN_GRAD_COMPOSITE = 4 }; /* ln_op_info.grad: records itself, its operators do */
 enum ln_class { LN_CLASS_FLOAT, LN_CLASS_SAME, LN_CLASS_TEST };
 const ln_op_row *ln_row(int op);
 int ln_pointwise_forward(ln_call *c);

@@ -24,7 +24,7 @@ extern "C" {
 
 /* cdef begin */
 
-enum { LN_ABI = 1, LN_MAX_DIMS = 16, LN_MAX_OUTPUTS = 3, LN_ATTR_SLOTS = 14, LN_ATTR_POOL = 64 };
+enum { LN_ABI = 2, LN_MAX_DIMS = 16, LN_MAX_INPUTS = 64, LN_MAX_OUTPUTS = 8, LN_ATTR_SLOTS = 32, LN_ATTR_POOL = 128 };
 
 enum ln_status {
   LN_OK,
@@ -85,9 +85,9 @@ typedef struct ln_size {
   int64_t _v[16];
 } ln_size;
 
-/* The attributes of one operator call, a preallocated block. Slot k belongs to the k-th typed name of the operator's signature:
- * int, bool, dtype, enum: `i`; float: `d`; scalar: `d`, or `i` when bit k of `integer` is set; ints: offset and length in the pool,
- * packed as offset * 256 + length. Bit k of `present` says that the slot was given. */
+/* The attributes of one operator call, a preallocated block. Slot k belongs to the k-th argument of the signature that has a kind:
+ * int, bool, dtype, enum: `i`; float: `d`; scalar, and operand when it is a number: `d`, or `i` when bit k of `integer` is set; ints: offset and
+ * length in the pool, packed as offset * 256 + length. Bit k of `present` says that the slot was given; for a number, that it is true or false. */
 typedef union ln_slot {
   int64_t i;
   double d;
@@ -97,16 +97,31 @@ typedef struct ln_attrs {
   uint32_t integer;
   int32_t pool_used;
   int32_t reserved;
-  ln_slot slot[14];
-  int64_t pool[64];
+  ln_slot slot[32];
+  int64_t pool[128];
 } ln_attrs;
 
 enum ln_op_kind { LN_UNARY, LN_BINARY, LN_TERNARY, LN_STRUCTURED };
 
+enum ln_op_flags {
+  LN_FLAG_VIEW = 1,          /* the result shares the elements of the first input; never in place */
+  LN_FLAG_INPLACE = 2,       /* ln_apply_inplace takes it; all elementwise rows have it */
+  LN_FLAG_MIXED_DEVICES = 4, /* inputs may live on different devices */
+  LN_FLAG_CONDITION = 8,     /* elementwise: the first operand is a condition and does not count in the dtype of the result */
+  LN_FLAG_BOOL_COUNTS = 16,  /* elementwise: bool becomes int64 */
+  LN_FLAG_BOUNDS = 32,       /* elementwise: attributes that are no whole numbers turn whole numbers into float32 */
+  LN_FLAG_NO_BOOL = 64,      /* elementwise: not defined for bool */
+  LN_FLAG_DIVISOR = 128,     /* elementwise: a whole second operand must not be 0 */
+  LN_FLAG_WHOLE_POWER = 256  /* elementwise: a whole number as second operand must not be negative */
+};
+
 /* One row of ops.def as the program sees it. */
 typedef struct ln_op_info {
   const char *name;
-  const char *signature; /* "x, dim:int=-1, keepdim:bool=false"; a name without a type is a tensor, `?` optional, `[]` a list */
+  const char *public_name; /* what errors call it: that of the overload where it exists under that name alone */
+  const char *signature;   /* "input, other:operand, tensors[], bias?, dim:int=-1, size:ints, dtype:dtype?": name, `:kind` unless it is a tensor,
+                              `?` when it may be absent, `[]` for a list of tensors, `=` before a default; operand: a tensor or a number.
+                              Tensors, lists and operands are the inputs in this order; what has a kind has a slot in this order. */
   const char *doc;
   const char *forward; /* text of the formula; NULL for structured operators */
   const char *derivative[3];
@@ -115,8 +130,14 @@ typedef struct ln_op_info {
   int32_t kind;
   int32_t n_outputs;
   int32_t grad; /* 0 none, 1 composed of operators, 2 fused next to composed, 3 formula, 4 composite: made of operators that are recorded */
-  int32_t is_view;
+  int32_t flags;
 } ln_op_info;
+
+/* A public name that stands for several rows. */
+typedef struct ln_overload {
+  const char *name;
+  const char *forms; /* names of rows, "max_dim, maximum, max_all", in the order in which they are tried */
+} ln_overload;
 
 /* -- Errors, versions, threads -- */
 const char *ln_error(void);
@@ -128,6 +149,8 @@ int ln_get_num_threads(void);
 /* -- Operators -- */
 int ln_op_count(void);
 const ln_op_info *ln_op_at(int op); /* NULL past the end */
+int ln_overload_count(void);
+const ln_overload *ln_overload_at(int i); /* NULL past the end */
 int ln_apply(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, ln_tensor **outputs);
 /* The same, written into inputs[0], whose shape and dtype stay. */
 int ln_apply_inplace(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs);

@@ -126,6 +126,8 @@ local structured = {
   mse_loss = {function(x, y) return lt.mse_loss(x, y) end, {2, 3}, {2, 3}},
   cross_entropy = {function(x) return lt.cross_entropy(x, lt.LongTensor {2, 0}, {label_smoothing = 0.1}) end, {2, 3}},
   amin = {function(x) return x:amin(0) end, {3, 2}},
+  max_all = {function(x) return x:max() end, {2, 3}},
+  min_all = {function(x) return x:min() end, {2, 3}},
   min_dim = {function(x) return (x:min(1)) end, {2, 3}},
   mm = {function(a, b) return a:mm(b) end, {2, 3}, {3, 2}},
   bmm = {function(a, b) return a:bmm(b) end, {2, 2, 3}, {2, 3, 1}},
@@ -136,12 +138,12 @@ local structured = {
   index_put = {function(x, v) return x:index_put({lt.LongTensor {1, 0}}, v) * x:index_put({lt.LongTensor {1, 1}}, v, true) end, {3, 2}, {2, 2}},
   masked_select = {function(x) return x:masked_select(lt.BoolTensor {{true, false, true}, {false, true, false}}) end, {2, 3}},
   masked_scatter = {function(x, s) return x:masked_scatter(lt.BoolTensor {{true, false, true}, {false, true, false}}, s) end, {2, 3}, {4}},
-  embedding_dw = {function(dy) return ops.embedding_dw(dy, lt.LongTensor {2, 0, 2}, 3) end, {3, 2}},
+  embedding_dw = {function(dy) return ops.embedding_dw(dy, lt.LongTensor {2, 0, 2}, {rows = 3}) end, {3, 2}},
   nll_loss = {function(x) return lt.nll_loss(x, lt.LongTensor {2, 0, 1}, {ignore_index = 1}) end, {3, 3}},
-  conv2d_dx = {function(dy, w) return ops.conv2d_dx(dy, w, {1, 2, 4, 3}, {2, 1}, 1) end, {1, 2, 2, 3}, {2, 2, 3, 3}},
-  conv2d_dw = {function(x, dy) return ops.conv2d_dw(x, dy, {2, 2, 3, 3}, {2, 1}, 1) end, {1, 2, 4, 3}, {1, 2, 2, 3}},
-  max_pool2d_dx = {function(dy) return ops.max_pool2d_dx(dy, lt.LongTensor {{{5, 2}}}, {1, 2, 4}, 2) end, {1, 1, 2}},
-  avg_pool2d_dx = {function(dy) return ops.avg_pool2d_dx(dy, {1, 1, 3, 3}, 2, 1, 1) end, {1, 1, 4, 4}},
+  conv2d_dx = {function(dy, w) return ops.conv2d_dx(dy, w, {2, 1}, 1, {size = {1, 2, 4, 3}}) end, {1, 2, 2, 3}, {2, 2, 3, 3}},
+  conv2d_dw = {function(x, dy) return ops.conv2d_dw(x, dy, {2, 1}, 1, {size = {2, 2, 3, 3}}) end, {1, 2, 4, 3}, {1, 2, 2, 3}},
+  max_pool2d_dx = {function(dy) return ops.max_pool2d_dx(dy, lt.LongTensor {{{5, 2}}}, 2, {size = {1, 2, 4}}) end, {1, 1, 2}},
+  avg_pool2d_dx = {function(dy) return ops.avg_pool2d_dx(dy, 2, 1, 1, {size = {1, 1, 3, 3}}) end, {1, 1, 4, 4}},
   dropout = {function(x)
     lt.manual_seed(5)
     return lt.dropout(x, 0.4) * x

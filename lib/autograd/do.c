@@ -31,7 +31,8 @@ ln_tensor *ln_do2(ln_back *b, int op, ln_tensor *x, ln_tensor *y) {
 static ln_tensor *with_number(ln_back *b, int op, ln_tensor *x, double number) {
   ln_tensor *const in[2] = {x, NULL};
   ln_attrs attrs = {0};
-  ln_attrs_float(&attrs, 12, number); /* the slot of a scalar in the second place */
+  ln_attrs_float(&attrs, 1, number);
+  attrs.present = 0; /* a number, not true or false */
   return x ? ln_do(b, op, in, 2, &attrs) : NULL;
 }
 
@@ -59,8 +60,8 @@ ln_tensor *ln_do_pow(ln_back *b, ln_tensor *x, double exponent) { return with_nu
 ln_tensor *ln_do_where(ln_back *b, ln_tensor *condition, ln_tensor *yes, double yes_number, ln_tensor *no, double no_number) {
   ln_tensor *const in[3] = {condition, yes, no};
   ln_attrs attrs = {0};
-  attrs.slot[12].d = yes_number;
-  attrs.slot[13].d = no_number;
+  attrs.slot[1].d = yes_number;
+  attrs.slot[2].d = no_number;
   return condition && b->status == LN_OK ? ln_do(b, LN_OP_where, in, 3, &attrs) : NULL;
 }
 

@@ -147,25 +147,25 @@ static int convolve(ln_call *c, int spatial) {
 }
 
 /* The attributes of a gradient operator: the size it gives, then the convolution's own four. */
-static void with_size(ln_attrs *to, const int64_t *size, int ndim, const ln_attrs *from, int first) {
+static void with_size(ln_attrs *to, const int64_t *size, int ndim, const ln_attrs *from) {
   *to = (ln_attrs){0};
-  ln_attrs_ints(to, 0, size, ndim);
+  ln_attrs_ints(to, 4, size, ndim);
   for (int k = 0; k < 3; k++) {
     const int64_t *list;
-    int n = ln_list(from, first + k, &list);
-    ln_attrs_ints(to, 1 + k, list, n);
+    int n = ln_list(from, k, &list);
+    ln_attrs_ints(to, k, list, n);
   }
-  ln_attrs_int(to, 4, ln_int(from, first + 3));
+  ln_attrs_int(to, 3, ln_int(from, 3));
 }
 
 static void without_size(ln_attrs *to, const ln_attrs *from) {
   *to = (ln_attrs){0};
   for (int k = 0; k < 3; k++) {
     const int64_t *list;
-    int n = ln_list(from, 1 + k, &list);
+    int n = ln_list(from, k, &list);
     ln_attrs_ints(to, k, list, n);
   }
-  ln_attrs_int(to, 3, ln_int(from, 4));
+  ln_attrs_int(to, 3, ln_int(from, 3));
 }
 
 static ln_tensor *do_conv(ln_back *b, int op, ln_tensor *first, ln_tensor *second, const ln_attrs *attrs) {
@@ -179,11 +179,11 @@ void conv2d_backward(ln_back *b) {
   ln_attrs attrs;
   ln_tensor *g = b->g[0];
   if (b->needs[0]) {
-    with_size(&attrs, b->shape[0], b->ndim[0], b->attrs, 0);
+    with_size(&attrs, b->shape[0], b->ndim[0], b->attrs);
     ln_give(b, 0, do_conv(b, LN_OP_conv2d_dx, g, b->in[1], &attrs));
   }
   if (b->needs[1]) {
-    with_size(&attrs, b->shape[1], b->ndim[1], b->attrs, 0);
+    with_size(&attrs, b->shape[1], b->ndim[1], b->attrs);
     ln_give(b, 1, do_conv(b, LN_OP_conv2d_dw, b->in[0], g, &attrs));
   }
   if (b->n_in > 2 && b->needs[2]) ln_give(b, 2, ln_do_sum(b, g, g->ndim == 4 ? 13 : 6, false)); /* all dims but the channels' */
@@ -196,12 +196,12 @@ int conv2d_dx_forward(ln_call *c) {
   const int spatial = 2;
   ln_conv v = {.dtype = dy->dtype, .spatial = spatial};
   const int64_t *size;
-  int n = ln_list(c->attrs, 0, &size);
+  int n = ln_list(c->attrs, 4, &size);
   int64_t shape[5] = {1};
   LN_TRY(check_operands(c->name, dy, w, spatial));
   LN_TRY(ln_check_dim(c->name, "weight", w, spatial + 2));
   if (n != dy->ndim) return ln_fail("%s: size %s does not go with dy %s", c->name, ln_shape_text(size, n), ln_shape_text(dy->shape, dy->ndim));
-  LN_TRY(read_options(c->name, c->attrs, 1, &v));
+  LN_TRY(read_options(c->name, c->attrs, 0, &v));
   memcpy(shape + (n == spatial + 1), size, sizeof(int64_t) * (size_t)n);
   LN_TRY(settle(c->name, shape, w->shape, &v));
   int status = readable(dy, spatial, &rdy);
@@ -231,7 +231,7 @@ void conv2d_dx_backward(ln_back *b) {
   ln_tensor *g = b->g[0];
   without_size(&attrs, b->attrs);
   if (b->needs[0]) ln_give(b, 0, do_conv(b, LN_OP_conv2d, g, b->in[1], &attrs));
-  with_size(&attrs, b->shape[1], b->ndim[1], b->attrs, 1);
+  with_size(&attrs, b->shape[1], b->ndim[1], b->attrs);
   if (b->needs[1]) ln_give(b, 1, do_conv(b, LN_OP_conv2d_dw, g, b->in[0], &attrs));
 }
 
@@ -242,11 +242,11 @@ int conv2d_dw_forward(ln_call *c) {
   const int spatial = 2;
   ln_conv v = {.dtype = x->dtype, .spatial = spatial};
   const int64_t *size;
-  int n = ln_list(c->attrs, 0, &size);
+  int n = ln_list(c->attrs, 4, &size);
   LN_TRY(check_operands(c->name, x, dy, spatial));
   if (n != spatial + 2) return ln_fail("%s: size %s is no weight's", c->name, ln_shape_text(size, n));
   if (c->target) return ln_fail("%s: there is no in-place form", c->name);
-  LN_TRY(read_options(c->name, c->attrs, 1, &v));
+  LN_TRY(read_options(c->name, c->attrs, 0, &v));
   int status = readable(x, spatial, &rx);
   if (status == LN_OK) status = readable(dy, spatial, &rdy);
   if (status == LN_OK) status = settle(c->name, rx->shape, size, &v);
@@ -274,7 +274,7 @@ int conv2d_dw_forward(ln_call *c) {
 void conv2d_dw_backward(ln_back *b) {
   ln_attrs attrs;
   ln_tensor *g = b->g[0];
-  with_size(&attrs, b->shape[0], b->ndim[0], b->attrs, 1);
+  with_size(&attrs, b->shape[0], b->ndim[0], b->attrs);
   if (b->needs[0]) ln_give(b, 0, do_conv(b, LN_OP_conv2d_dx, b->in[1], g, &attrs));
   without_size(&attrs, b->attrs);
   if (b->needs[1]) ln_give(b, 1, do_conv(b, LN_OP_conv2d, b->in[0], g, &attrs));

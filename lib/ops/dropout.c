@@ -11,7 +11,7 @@ static int draw_mask(const char *op, const ln_tensor *x, double p, ln_tensor **o
   int status = x->numel ? ln_kernel_status(op, ln_kernels_of(x->device)->random(&draw, x->device)) : LN_OK;
   ln_tensor *const in[2] = {mask, NULL};
   ln_attrs attrs = {0};
-  ln_attrs_float(&attrs, 12, p < 1 ? 1 / (1 - p) : 0);
+  attrs.slot[1].d = p < 1 ? 1 / (1 - p) : 0;
   if (status == LN_OK) status = ln_run(LN_OP_mul, in, 2, &attrs, true, NULL);
   if (status != LN_OK) {
     ln_tensor_release(mask);

@@ -47,21 +47,21 @@ int embedding_forward(ln_call *c) {
 void embedding_backward(ln_back *b) {
   ln_tensor *const in[2] = {b->g[0], b->in[1]};
   ln_attrs attrs = {0};
-  ln_attrs_int(&attrs, 0, b->shape[0][0]);
-  ln_attrs_int(&attrs, 1, ln_int(b->attrs, 0));
+  ln_attrs_int(&attrs, 0, ln_int(b->attrs, 0));
+  ln_attrs_int(&attrs, 1, b->shape[0][0]);
   ln_give(b, 0, ln_do(b, LN_OP_embedding_dw, in, 2, &attrs));
 }
 
 int embedding_dw_forward(ln_call *c) {
   ln_tensor *dy = c->in[0], *ids = c->in[1];
-  int64_t rows = ln_int(c->attrs, 0), width = dy->ndim ? dy->shape[dy->ndim - 1] : 0;
+  int64_t rows = ln_int(c->attrs, 1), width = dy->ndim ? dy->shape[dy->ndim - 1] : 0;
   if (c->target) return ln_fail("embedding_dw: there is no in-place form");
   if (dy->ndim != ids->ndim + 1 || !ln_same_dims(dy->shape, ids->shape, ids->ndim))
     return ln_fail("embedding_dw: dy %s does not go with ids %s", ln_shape_text(dy->shape, dy->ndim), ln_shape_text(ids->shape, ids->ndim));
   LN_TRY(check_ids(c, ids, rows));
   LN_TRY(ln_call_out(c, 0, (int64_t[]){rows, width}, 2, dy->dtype));
   LN_TRY(ln_zero(c->out[0]));
-  ln_take job = {.width = width, .rows = rows, .skip = ln_int(c->attrs, 1)};
+  ln_take job = {.width = width, .rows = rows, .skip = ln_int(c->attrs, 0)};
   c->keep_in = 2;
   return take(c, dy, ids, &job, true);
 }
@@ -69,7 +69,7 @@ int embedding_dw_forward(ln_call *c) {
 /* The row padding_idx never received anything. */
 void embedding_dw_backward(ln_back *b) {
   ln_tensor *const in[2] = {b->g[0], b->in[1]};
-  int64_t padding = ln_int(b->attrs, 1);
+  int64_t padding = ln_int(b->attrs, 0);
   ln_attrs attrs = {0};
   ln_attrs_int(&attrs, 0, padding);
   ln_tensor *ddy = ln_do(b, LN_OP_embedding, in, 2, &attrs);

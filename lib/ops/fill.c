@@ -146,7 +146,7 @@ static int triangle(ln_call *c, bool upper) {
   ln_back *b = ln_compose_begin(&compose, c->name);
   ln_do_own(b, mask);
   ln_tensor *const in[3] = {mask, x, NULL};
-  ln_attrs attrs = {.integer = 1u << 13, .present = 1u << 13}; /* false, which promotes nothing */
+  ln_attrs attrs = {.integer = 1u << 2, .present = 1u << 2}; /* false, which promotes nothing */
   return ln_compose_end(&compose, ln_do(b, LN_OP_where, in, 3, &attrs), &c->out[0]);
 }
 

@@ -41,8 +41,8 @@ static ln_tensor *flat_index(ln_back *b, ln_tensor *const *indices, const int64_
   for (int i = 0; i < m->n; i++) {
     ln_tensor *at = ln_do_expand(b, indices[i], m->shape, m->ndim);
     ln_tensor *const size_in[2] = {at, NULL};
-    ln_attrs size = {.integer = 1u << 12};
-    size.slot[12].i = sizes[i];
+    ln_attrs size = {.integer = 1u << 1};
+    size.slot[1].i = sizes[i];
     at = at ? ln_do(b, LN_OP_remainder, size_in, 2, &size) : NULL; /* a negative index counts from the end */
     ln_tensor *const scaled_in[2] = {flat, NULL};
     flat = flat ? ln_do2(b, LN_OP_add, ln_do(b, LN_OP_mul, scaled_in, 2, &size), at) : at;
@@ -205,8 +205,8 @@ static int deliver(ln_call *c, ln_compose *compose, ln_tensor *y) {
 
 int masked_fill_forward(ln_call *c) {
   ln_tensor *const in[3] = {c->in[1], NULL, c->in[0]};
-  ln_attrs attrs = {.integer = (c->attrs->integer & 1) << 12};
-  attrs.slot[12] = c->attrs->slot[0];
+  ln_attrs attrs = {.integer = (c->attrs->integer & 1) << 1};
+  attrs.slot[1] = c->attrs->slot[0];
   int64_t shape[16];
   int ndim;
   LN_TRY(check_mask(c));
@@ -317,8 +317,8 @@ static ln_tensor *coordinates(ln_back *b, ln_tensor *flat, const ln_tensor *x) {
   ln_tensor *columns[16], *rest = flat;
   for (int d = x->ndim - 1; d >= 0; d--) {
     ln_tensor *const in[2] = {rest, NULL};
-    ln_attrs size = {.integer = 1u << 12};
-    size.slot[12].i = x->shape[d] ? x->shape[d] : 1;
+    ln_attrs size = {.integer = 1u << 1};
+    size.slot[1].i = x->shape[d] ? x->shape[d] : 1;
     columns[d] = rest ? ln_do(b, LN_OP_remainder, in, 2, &size) : NULL;
     rest = columns[d] ? ln_do(b, LN_OP_floor_divide, in, 2, &size) : NULL;
     if (!rest) return NULL;

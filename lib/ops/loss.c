@@ -24,15 +24,15 @@ static int check_weight(const ln_call *c, const ln_tensor *weight, int64_t n) {
 
 static ln_tensor *with_whole(ln_back *b, int op, ln_tensor *x, int64_t number) {
   ln_tensor *const in[2] = {x, NULL};
-  ln_attrs attrs = {.integer = 1u << 12};
-  attrs.slot[12].i = number;
+  ln_attrs attrs = {.integer = 1u << 1};
+  attrs.slot[1].i = number;
   return x ? ln_do(b, op, in, 2, &attrs) : NULL;
 }
 
 /* Targets with class 0 in place of ignored ones, checked. */
 static ln_tensor *usable_targets(ln_back *b, ln_tensor *target, ln_tensor *ignored, int64_t n_classes) {
   ln_tensor *const in[3] = {ignored, NULL, target};
-  ln_attrs attrs = {.integer = 1u << 12};
+  ln_attrs attrs = {.integer = 1u << 1};
   ln_tensor *usable = ignored ? ln_do(b, LN_OP_where, in, 3, &attrs) : NULL;
   if (!usable || ln_check_index(b->name, usable, 0, n_classes, 1) == LN_OK) return usable;
   b->status = ln_fail("%s (a target is a class from 0 to %lld)", ln_error(), (long long)n_classes - 1);

@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-#define SCALAR_SLOT 11 /* operand i, when it is a number, stands in slot 11 + i; present, too, when it is true or false */
-
 /* -- The dtype of the result -- */
 
 static int category(int dtype) { return dtype == LN_BOOL ? 0 : ln_is_float(dtype) ? 2 : 1; }
@@ -28,7 +26,7 @@ static int promoted(const ln_call *c, const ln_attrs *attrs, int first, int n) {
   for (int i = first; i < n; i++) {
     const ln_tensor *t = c->in[i];
     if (!t)
-      number = join(number, number_type(attrs, SCALAR_SLOT + i));
+      number = join(number, number_type(attrs, i));
     else if (t->ndim > 0)
       with_dims = join(with_dims, t->dtype);
     else
@@ -38,11 +36,11 @@ static int promoted(const ln_call *c, const ln_attrs *attrs, int first, int n) {
 }
 
 /* The numbers in an attribute take part as operands do where PyTorch has it so: clamp's bounds, and the 2 in the power that square is. */
-static int with_attributes(const ln_call *c, const ln_attrs *attrs, int dtype) {
+static int with_attributes(const ln_op_row *row, const ln_attrs *attrs, int dtype) {
   if (ln_is_float(dtype)) return dtype;
-  for (int i = 0; c->op == LN_OP_clamp && i < 2; i++)
+  for (int i = row->first_attr; (row->info.flags & LN_FLAG_BOUNDS) && i < row->n_slots; i++)
     if (ln_has(attrs, i) && isfinite(attrs->slot[i].d) && attrs->slot[i].d != floor(attrs->slot[i].d)) return LN_FLOAT32;
-  return dtype == LN_BOOL && (c->op == LN_OP_clamp || c->op == LN_OP_square) ? LN_INT64 : dtype;
+  return dtype == LN_BOOL && (row->info.flags & LN_FLAG_BOOL_COUNTS) ? LN_INT64 : dtype;
 }
 
 static int compute_type(int dtype) { return dtype == LN_FLOAT64 ? LN_FLOAT64 : ln_is_float(dtype) ? LN_FLOAT32 : LN_INT64; }
@@ -102,7 +100,7 @@ static int refuse_zero(const ln_call *c, const ln_attrs *attrs, int dtype) {
   const ln_tensor *b = c->in[1];
   bool nonzero = true;
   if (!b) {
-    nonzero = wrapped(attrs->slot[SCALAR_SLOT + 1].i, dtype) != 0;
+    nonzero = wrapped(attrs->slot[1].i, dtype) != 0;
   } else if (b->numel > 0) {
     ln_tensor *all;
     ln_fold fold;
@@ -120,18 +118,17 @@ static int refuse_zero(const ln_call *c, const ln_attrs *attrs, int dtype) {
 }
 
 /* What PyTorch refuses of bool and whole numbers, because the answer would surprise. */
-static int refuse_senseless(const ln_call *c, const ln_attrs *attrs, int dtype) {
-  if (dtype == LN_BOOL && (c->op == LN_OP_sub || c->op == LN_OP_neg))
-    return ln_fail("%s: not defined for bool; use logical_xor, logical_not or :int()", c->name);
-  if (c->op == LN_OP_pow && !ln_is_float(dtype) && !c->in[1] && attrs->slot[SCALAR_SLOT + 1].i < 0)
-    return ln_fail("pow: a whole number to the negative power %lld is no whole number; convert the tensor with :float()",
-                   (long long)attrs->slot[SCALAR_SLOT + 1].i);
-  if ((c->op == LN_OP_floor_divide || c->op == LN_OP_remainder) && !ln_is_float(dtype)) return refuse_zero(c, attrs, dtype);
+static int refuse_senseless(const ln_call *c, int flags, const ln_attrs *attrs, int dtype) {
+  if (dtype == LN_BOOL && (flags & LN_FLAG_NO_BOOL)) return ln_fail("%s: not defined for bool; use logical_xor, logical_not or :int()", c->name);
+  if ((flags & LN_FLAG_WHOLE_POWER) && !ln_is_float(dtype) && !c->in[1] && attrs->slot[1].i < 0)
+    return ln_fail("%s: a whole number to the negative power %lld is no whole number; convert the tensor with :float()", c->name,
+                   (long long)attrs->slot[1].i);
+  if ((flags & LN_FLAG_DIVISOR) && !ln_is_float(dtype)) return refuse_zero(c, attrs, dtype);
   return LN_OK;
 }
 
 static void read_attrs(const ln_op_row *row, const ln_attrs *attrs, double *at) {
-  for (int i = 0; i < 3; i++) at[i] = ln_has(attrs, i) ? attrs->slot[i].d : row->defaults[i];
+  for (int i = 0, slot = row->first_attr; slot < row->n_slots; i++, slot++) at[i] = ln_has(attrs, slot) ? attrs->slot[slot].d : row->defaults[i];
 }
 
 /* An input that shares memory with the output but is laid out otherwise would be read after it was written. */
@@ -149,21 +146,21 @@ static bool is_wider(const ln_tensor *t, int dtype) { return t->ndim == 0 && cat
 
 static int compute(ln_call *c, const ln_op_row *row, const ln_attrs *attrs, int n, int dtype) {
   ln_tensor *operands[4] = {c->out[0]}, *copies[4] = {NULL};
-  int status = LN_OK;
+  int status = LN_OK, skipped = (row->info.flags & LN_FLAG_CONDITION) != 0;
   for (int i = 0; i < n && status == LN_OK; i++) {
     operands[i + 1] = c->in[i];
     if (c->target && c->in[i] && overlaps(c->target, c->in[i])) {
       status = ln_new_like(c->in[i], c->in[i]->dtype, &copies[i]);
       if (status == LN_OK) status = ln_copy_into(copies[i], c->in[i]);
       operands[i + 1] = copies[i];
-    } else if (c->in[i] && i >= (c->op == LN_OP_where) && is_wider(c->in[i], dtype)) {
+    } else if (c->in[i] && i >= skipped && is_wider(c->in[i], dtype)) {
       status = ln_dense(c->in[i], dtype, &copies[i]);
       operands[i + 1] = copies[i];
     }
   }
   if (status == LN_OK) {
     ln_pointwise work;
-    double at[3];
+    double at[3] = {0};
     int64_t whole[3];
     work.row = row->pointwise;
     work.pass = 0;
@@ -172,8 +169,8 @@ static int compute(ln_call *c, const ln_op_row *row, const ln_attrs *attrs, int 
     ln_loop_init(&work.loop, operands, n + 1);
     for (int i = 0; i < n; i++) {
       if (c->in[i]) continue;
-      set_scalar(&work.loop, i + 1, attrs, SCALAR_SLOT + i);
-      whole[i] = wrapped(attrs->slot[SCALAR_SLOT + i].i, dtype);
+      set_scalar(&work.loop, i + 1, attrs, i);
+      whole[i] = wrapped(attrs->slot[i].i, dtype);
       if (work.loop.dtype[i + 1] == LN_INT64) work.loop.data[i + 1] = (char *)&whole[i];
     }
     read_attrs(row, attrs, at);
@@ -190,9 +187,9 @@ int ln_pointwise_forward(ln_call *c) {
   const ln_attrs *attrs = c->attrs;
   int n = row->info.kind + 1;
   if (c->n_in != n) return ln_fail("%s: takes %d operands, got %d", c->name, n, c->n_in);
-  int dtype = promoted(c, attrs, c->op == LN_OP_where, n); /* where's condition does not count */
-  dtype = row->result == LN_CLASS_FLOAT && !ln_is_float(dtype) ? LN_FLOAT32 : with_attributes(c, attrs, dtype);
-  LN_TRY(refuse_senseless(c, attrs, dtype));
+  int dtype = promoted(c, attrs, (row->info.flags & LN_FLAG_CONDITION) != 0, n);
+  dtype = row->result == LN_CLASS_FLOAT && !ln_is_float(dtype) ? LN_FLOAT32 : with_attributes(row, attrs, dtype);
+  LN_TRY(refuse_senseless(c, row->info.flags, attrs, dtype));
   LN_TRY(make_output(c, n, row->result == LN_CLASS_TEST ? LN_BOOL : dtype));
   LN_TRY(compute(c, row, attrs, n, dtype));
   for (int i = 0; c->recording && i < n; i++) {
@@ -218,14 +215,14 @@ static ln_tensor *derivative(ln_back *b, const ln_op_row *row, int i) {
   for (int k = 0; k < b->n_in; k++) operands[2 + k] = b->in[k] ? b->in[k] : g; /* what the formula does not mention may be anything */
   operands[2 + b->n_in] = b->out[0] ? b->out[0] : g;
   ln_pointwise work;
-  double at[3];
+  double at[3] = {0};
   work.row = row->pointwise;
   work.pass = 1 + i;
   work.dtype = compute_type(g->dtype);
   work.attrs = at;
   ln_loop_init(&work.loop, operands, 3 + b->n_in);
   for (int k = 0; k < b->n_in; k++)
-    if (b->ndim[k] < 0) set_scalar(&work.loop, 2 + k, b->attrs, SCALAR_SLOT + k);
+    if (b->ndim[k] < 0) set_scalar(&work.loop, 2 + k, b->attrs, k);
   read_attrs(row, b->attrs, at);
   if (work.loop.numel > 0) b->status = ln_kernel_status(row->info.name, ln_kernels_of(g->device)->pointwise(&work, g->device));
   return dx;

@@ -119,12 +119,12 @@ int max_pool2d_forward(ln_call *c) {
 
 void max_pool2d_backward(ln_back *b) {
   ln_attrs attrs = {0};
-  ln_attrs_ints(&attrs, 0, b->shape[0], b->ndim[0]);
+  ln_attrs_ints(&attrs, 5, b->shape[0], b->ndim[0]);
   for (int k = 0; k < 4; k++) {
     const int64_t *list;
     if (!ln_has(b->attrs, k)) continue;
     int n = ln_list(b->attrs, k, &list);
-    ln_attrs_ints(&attrs, 1 + k, list, n);
+    ln_attrs_ints(&attrs, k, list, n);
   }
   ln_tensor *const in[2] = {b->g[0], b->out[1]};
   if (in[0]) ln_give(b, 0, ln_do(b, LN_OP_max_pool2d_dx, in, 2, &attrs));
@@ -135,12 +135,12 @@ void max_pool2d_backward(ln_back *b) {
 int max_pool2d_dx_forward(ln_call *c) {
   ln_tensor *dy = c->in[0], *indices = c->in[1], *places = NULL, *g = NULL;
   const int64_t *size;
-  int n = ln_list(c->attrs, 0, &size);
+  int n = ln_list(c->attrs, 5, &size);
   ln_pool p = {.dtype = dy->dtype, .spatial = 2};
   int64_t full[5], out[5];
   if (c->target) return ln_fail("%s: there is no in-place form", c->name);
   LN_TRY(check_input(c->name, dy, p.spatial));
-  LN_TRY(read_windows(c->name, c->attrs, 1, true, &p));
+  LN_TRY(read_windows(c->name, c->attrs, 0, true, &p));
   if (n != dy->ndim || !ln_same_shape(dy, indices) || indices->dtype != LN_INT64)
     return ln_fail("%s: dy %s, indices %s and size %s do not go together", c->name, ln_shape_text(dy->shape, dy->ndim),
                    ln_shape_text(indices->shape, indices->ndim), ln_shape_text(size, n));
@@ -231,21 +231,21 @@ static void shift(ln_attrs *to, const ln_attrs *from, int from_first, int to_fir
 
 void avg_pool2d_backward(ln_back *b) {
   ln_attrs attrs = {0};
-  ln_attrs_ints(&attrs, 0, b->shape[0], b->ndim[0]);
-  shift(&attrs, b->attrs, 0, 1);
+  ln_attrs_ints(&attrs, 6, b->shape[0], b->ndim[0]);
+  shift(&attrs, b->attrs, 0, 0);
   ln_give(b, 0, ln_do(b, LN_OP_avg_pool2d_dx, &b->g[0], 1, &attrs));
 }
 
 int avg_pool2d_dx_forward(ln_call *c) {
   ln_tensor *dy = c->in[0], *g;
   const int64_t *size;
-  int n = ln_list(c->attrs, 0, &size);
+  int n = ln_list(c->attrs, 6, &size);
   ln_pool p = {.dtype = dy->dtype, .spatial = 2};
   int64_t full[5], out[5];
   if (c->target) return ln_fail("%s: there is no in-place form", c->name);
   LN_TRY(check_input(c->name, dy, p.spatial));
   if (n != dy->ndim) return ln_fail("%s: size %s does not go with dy %s", c->name, ln_shape_text(size, n), ln_shape_text(dy->shape, dy->ndim));
-  LN_TRY(read_mean(c, 1, &p));
+  LN_TRY(read_mean(c, 0, &p));
   LN_TRY(readable(dy, p.spatial, &g, full, p.y_stride));
   memcpy(p.out, full + 2, sizeof(int64_t) * (size_t)p.spatial);
   int status = like_layout(c, 0, size, n, g, dy->dtype);
@@ -265,6 +265,6 @@ int avg_pool2d_dx_forward(ln_call *c) {
 
 void avg_pool2d_dx_backward(ln_back *b) {
   ln_attrs attrs = {0};
-  shift(&attrs, b->attrs, 1, 0);
+  shift(&attrs, b->attrs, 0, 0);
   ln_give(b, 0, ln_do(b, LN_OP_avg_pool2d, &b->g[0], 1, &attrs));
 }

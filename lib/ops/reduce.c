@@ -42,7 +42,7 @@ static int wish_of(const ln_attrs *a, int k) { return ln_has(a, k) ? (int)ln_int
 static int scale(ln_tensor *t, double factor) {
   ln_tensor *const in[2] = {t, NULL};
   ln_attrs attrs = {0};
-  ln_attrs_float(&attrs, 12, factor);
+  attrs.slot[1].d = factor;
   return ln_run(LN_OP_mul, in, 2, &attrs, true, NULL);
 }
 
@@ -203,13 +203,17 @@ int amax_forward(ln_call *c) { return extreme(c, LN_FOLD_MAX); }
 void amax_backward(ln_back *b) { extreme_backward(b); }
 int amin_forward(ln_call *c) { return extreme(c, LN_FOLD_MIN); }
 void amin_backward(ln_back *b) { extreme_backward(b); }
+int max_all_forward(ln_call *c) { return extreme(c, LN_FOLD_MAX); }
+void max_all_backward(ln_back *b) { extreme_backward(b); }
+int min_all_forward(ln_call *c) { return extreme(c, LN_FOLD_MIN); }
+void min_all_backward(ln_back *b) { extreme_backward(b); }
 
 /* The extreme along one dim (output 0) and its place (output `at`). */
 static int extreme_place(ln_call *c, int kind, int place_kind) {
   ln_tensor *x = c->in[0];
   int dim;
   LN_TRY(ln_wrap_dim(c->name, ln_int(c->attrs, 0), x->ndim, &dim));
-  if (x->ndim > 0 && x->shape[dim] == 0) return ln_fail("%.3s: dim %d has no elements (shape %s)", c->name, dim, ln_shape_text(x->shape, x->ndim));
+  if (x->ndim > 0 && x->shape[dim] == 0) return ln_fail("%s: dim %d has no elements (shape %s)", c->name, dim, ln_shape_text(x->shape, x->ndim));
   uint32_t mask = x->ndim ? 1u << dim : 0;
   bool keepdim = ln_int(c->attrs, 1);
   LN_TRY(fold_into(c, 0, x, kind, mask, keepdim, x->dtype));
@@ -277,13 +281,13 @@ int count_nonzero_forward(ln_call *c) { return truth(c, LN_FOLD_COUNT_NONZERO, L
 
 int cumsum_forward(ln_call *c) {
   ln_tensor *x = c->in[0], *dense;
-  int dim, wish = wish_of(c->attrs, 2), dtype = wish >= 0 ? wish : ln_is_float(x->dtype) ? x->dtype : LN_INT64;
+  int dim, wish = wish_of(c->attrs, 1), dtype = wish >= 0 ? wish : ln_is_float(x->dtype) ? x->dtype : LN_INT64;
   LN_TRY(ln_wrap_dim(c->name, ln_int(c->attrs, 0), x->ndim, &dim));
   LN_TRY(ln_dense(x, dtype, &dense));
   int status = ln_new_like(x, dtype, &c->out[0]);
   if (status == LN_OK) {
     ln_rows rows = {.dtype = dtype,
-                    .reverse = ln_int(c->attrs, 1),
+                    .reverse = ln_int(c->attrs, 2),
                     .outer = ln_numel(x->shape, dim),
                     .size = x->ndim ? x->shape[dim] : 1,
                     .inner = 1,
@@ -299,6 +303,6 @@ int cumsum_forward(ln_call *c) {
 void cumsum_backward(ln_back *b) {
   ln_attrs attrs = {0};
   ln_attrs_int(&attrs, 0, ln_int(b->attrs, 0));
-  ln_attrs_int(&attrs, 1, !ln_int(b->attrs, 1));
+  ln_attrs_int(&attrs, 2, !ln_int(b->attrs, 2));
   ln_give(b, 0, ln_do_to(b, ln_do(b, LN_OP_cumsum, &b->g[0], 1, &attrs), b->dtype[0]));
 }

@@ -175,17 +175,19 @@ end
 
 local function formula_names(engine, info, n_in)
   local names, attrs = {g = taken(C.ln_engine_gradient(engine, 0, cell))}, C.ln_engine_attrs(engine)
+  local variables = info.kind == 0 and "x" or "abc"
   for _, param in ipairs(info.params) do
     if param.place then
       local value = taken(C.ln_engine_saved(engine, param.place, cell))
       if value == nil and param.kind == "operand" and attrs ~= nil then
-        local slot = 11 + param.place
+        local slot = param.slot
         value = bit.band(attrs.integer, bit.lshift(1, slot)) ~= 0 and tonumber(attrs.slot[slot].i) or attrs.slot[slot].d
       end
-      names[param.name] = value
+      names[variables:sub(param.place + 1, param.place + 1)] = value
     else
       local given = attrs ~= nil and bit.band(attrs.present, bit.lshift(1, param.slot)) ~= 0
-      names[param.name] = given and attrs.slot[param.slot].d or param.value
+      local default = param.default:gsub("math.huge", "inf")
+      names[param.name] = given and attrs.slot[param.slot].d or tonumber(default)
     end
   end
   names.y = taken(C.ln_engine_saved(engine, n_in, cell))

@@ -228,7 +228,7 @@ if not registry.handle then
 end
 handle = registry.handle
 base.handle = handle
-base.out = ffi.new("ln_tensor *[3]")
+base.out = ffi.new("ln_tensor *[?]", C.LN_MAX_OUTPUTS)
 base.band, base.cast = bit.band, fficast
 
 return base

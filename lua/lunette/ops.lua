@@ -13,8 +13,7 @@ local ffistring, istype, tonumber, type = ffi.string, ffi.istype, tonumber, type
 local concat, loadstring = table.concat, loadstring
 
 local ops = {}
-local SCALAR_SLOT = 11 -- operand i of an elementwise operator, when it is a number, stands in slot 11 + i
-local KIND = {unary = tonumber(C.LN_UNARY), binary = tonumber(C.LN_BINARY), ternary = tonumber(C.LN_TERNARY), structured = tonumber(C.LN_STRUCTURED)}
+local MAX_INPUTS, POOL = tonumber(C.LN_MAX_INPUTS), tonumber(C.LN_ATTR_POOL)
 
 -- The table ------------------------------------------------------------------------------------------------------------------------------
 
@@ -24,21 +23,8 @@ local function split_names(text)
   return words
 end
 
---- "A2(min, -INFINITY, max, INFINITY)" and the kind of the row as a list of parameters.
-local function formula_params(kind, text)
-  local params = {}
-  local names = kind == KIND.unary and {"x"} or kind == KIND.binary and {"a", "b"} or {"a", "b", "c"}
-  for i, name in ipairs(names) do params[i] = {name = name, kind = kind == KIND.unary and "tensor" or "operand", place = i - 1} end
-  local words = split_names(text:match("%((.*)%)") or "")
-  for i = 1, #words, 2 do
-    local default = words[i + 1]:gsub("INFINITY", "math.huge")
-    params[#params + 1] = {name = words[i], kind = "float", slot = (i - 1) / 2, default = default, value = tonumber(words[i + 1]) or default:sub(1, 1) == "-" and -math.huge or math.huge}
-  end
-  return params
-end
-
---- "x, dim:int=-1, keepdim:bool=false, tensors[]" as a list of parameters.
-local function structured_params(text)
+--- "input, other:operand, dim:int=-1, keepdim:bool=false, tensors[]" as a list of parameters: `place` counts the inputs of a call, `slot` what has a kind.
+local function parameters(text)
   local params, slot, place = {}, 0, 0
   local depth_safe = text:gsub("%b()", function(list) return (list:gsub(",", ";")) end)
   for _, word in ipairs(split_names(depth_safe)) do
@@ -51,10 +37,15 @@ local function structured_params(text)
       place = place + 1
     else
       param.kind, param.slot = kind, slot
+      if kind == "operand" then
+        param.place = place
+        place = place + 1
+      end
       param.choices = tail:match("^%((.-)%)")
       tail = tail:gsub("^%b()", "")
       param.optional = tail == "?"
       param.default = tail:match("^=(.*)$")
+      if param.default then param.default = param.default:gsub("INFINITY", "math.huge") end
       slot = slot + 1
     end
     params[#params + 1] = param
@@ -67,10 +58,10 @@ local function describe(id)
   local kind = tonumber(row.kind)
   local info = {
     id = id, name = ffistring(row.name), doc = ffistring(row.doc), kind = kind, n_outputs = tonumber(row.n_outputs), grad = tonumber(row.grad),
-    is_view = row.is_view ~= 0, low = row.low, high = row.high, class = row.classname ~= nil and ffistring(row.classname) or nil,
+    is_view = base.band(row.flags, C.LN_FLAG_VIEW) ~= 0, inplace = base.band(row.flags, C.LN_FLAG_INPLACE) ~= 0,
+    public_name = ffistring(row.public_name), low = row.low, high = row.high, class = row.classname ~= nil and ffistring(row.classname) or nil,
   }
-  local text = ffistring(row.signature)
-  info.params = kind == KIND.structured and structured_params(text) or formula_params(kind, text)
+  info.params = parameters(ffistring(row.signature))
   if row.forward ~= nil then info.forward = ffistring(row.forward) end
   info.derivative = {}
   for i = 0, 2 do
@@ -137,7 +128,7 @@ local function put_ints(attrs, slot, value)
     return true
   end
   local n, from = #value, is_size(value) and 0 or 1
-  if at + n > 64 or n == 0 and type(value) == "table" and next(value) ~= nil then return false end -- names only: options
+  if at + n > POOL or n == 0 and type(value) == "table" and next(value) ~= nil then return false end -- names only: options
   for i = 1, n do
     local v = value[i - 1 + from]
     if type(v) ~= "number" or v % 1 ~= 0 then return false end
@@ -197,7 +188,7 @@ function code.operand(p)
     in_[PLACE] = nil
     if put_scalar(at, SLOT, VAR) then integer = integer + WEIGHT end
     if VAR == true or VAR == false then present = present + WEIGHT end
-  else return slow(ALL) end]]):gsub("%u%u%u+", {VAR = p.var, PLACE = p.place, SLOT = SCALAR_SLOT + p.place, WEIGHT = 2 ^ (SCALAR_SLOT + p.place), ALL = p.all})
+  else return slow(ALL) end]]):gsub("%u%u%u+", {VAR = p.var, PLACE = p.place, SLOT = p.slot, WEIGHT = 2 ^ p.slot, ALL = p.all})
 end
 
 function code.list(p)
@@ -297,7 +288,7 @@ local function wrapper_text(info, inplace)
 end
 
 local tools = {put_ints = put_ints, put_scalar = put_scalar, is_scalar = is_scalar, tensor_list = tensor_list, is_size = is_size}
-local scratch = {at = ffi.new("ln_attrs"), inputs = ffi.new("ln_tensor *[8]")}
+local scratch = {at = ffi.new("ln_attrs"), inputs = ffi.new("ln_tensor *[?]", MAX_INPUTS)}
 
 local function compile(info, inplace)
   local chunk = assert(loadstring(wrapper_text(info, inplace), base.root .. "ops/" .. info.name))
@@ -310,7 +301,7 @@ local function find(name)
   local info = ops.info[name]
   if info then return compile(info, false) end
   local stem = name:match("^(.+)_$")
-  if stem and ops.info[stem] and not ops.info[stem].is_view then return compile(ops.info[stem], true) end
+  if stem and ops.info[stem] and ops.info[stem].inplace then return compile(ops.info[stem], true) end
 end
 
 setmetatable(ops, {

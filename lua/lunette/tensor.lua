@@ -83,10 +83,10 @@ local function takes_sizes(name, op, parameter)
 end
 takes_sizes("reshape", ops.reshape, "shape")
 takes_sizes("permute", ops.permute, "dims")
-takes_sizes("expand", ops.expand, "shape")
+takes_sizes("expand", ops.expand, "size")
 
 --- The same elements in another shape; or, given a dtype of the same width, reinterpreted bits are not offered.
-takes_sizes("view", ops.view, "shape")
+takes_sizes("view", ops.view, "size")
 
 function T.view_as(t, other) return ops.view(t, other.shape) end
 function T.reshape_as(t, other) return ops.reshape(t, other.shape) end
@@ -290,8 +290,8 @@ local function extreme(name, all, along, pairwise)
   end
   ops[name] = T[name]
 end
-extreme("max", ops.amax, ops.max_dim, ops.maximum)
-extreme("min", ops.amin, ops.min_dim, ops.minimum)
+extreme("max", ops.max_all, ops.max_dim, ops.maximum)
+extreme("min", ops.min_all, ops.min_dim, ops.minimum)
 
 function T.zero_(t) return ops.fill_(t, 0) end
 
