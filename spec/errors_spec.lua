@@ -73,7 +73,7 @@ local cases = {
   {[=[lt.zeros(0,3):amax(0)]=],
     [=[amax: there is no extreme of no elements (shape {0, 3})]=]},
   {[=[lt.zeros(0):max()]=],
-    [=[amax: there is no extreme of no elements (shape {0})]=]},
+    [=[max: there is no extreme of no elements (shape {0})]=]},
   {[=[lt.zeros(0,3):max(0)]=],
     [=[max: dim 0 has no elements (shape {0, 3})]=]},
   {[=[lt.zeros(0):argmax()]=],

@@ -64,7 +64,8 @@ int ln_engine_backward(ln_engine *e) {
   ln_back b;
   b.node = n;
   b.name = ln_node_name(n);
-  b.attrs = n->attrs;
+  static const ln_attrs none;
+  b.attrs = n->attrs ? n->attrs : &none;
   b.n_in = n->n_in;
   b.n_out = n->n_out;
   b.g = n->grads;

@@ -186,13 +186,13 @@ static int extreme(ln_call *c, int kind) {
   if (count_of(x->shape, x->ndim, mask) == 0)
     return ln_fail("%s: there is no extreme of no elements (shape %s)", c->name, ln_shape_text(x->shape, x->ndim));
   c->keep_in = c->keep_out = 1;
-  return fold_into(c, 0, x, kind, mask, ln_int(c->attrs, 1), x->dtype);
+  return fold_into(c, 0, x, kind, mask, ln_has(c->attrs, 1) && ln_int(c->attrs, 1), x->dtype);
 }
 
 /* Equals share the gradient. */
 static void extreme_backward(ln_back *b) {
   uint32_t mask = mask_of(b, 0);
-  bool keepdim = ln_int(b->attrs, 1);
+  bool keepdim = ln_has(b->attrs, 1) && ln_int(b->attrs, 1);
   ln_tensor *hits = ln_do2(b, LN_OP_eq, b->in[0], spread(b, b->out[0], mask, keepdim));
   hits = hits ? ln_do_to(b, hits, b->dtype[0]) : NULL;
   ln_tensor *share = ln_do2(b, LN_OP_div, b->g[0], ln_do_sum(b, hits, mask, keepdim));
