@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES := luajit libluajit-5.1-dev gcc g++ cmake ninja-build pkg-config libopenblas-openmp-dev libdnnl-dev zlib1g-dev lua-busted
 
 .DEFAULT_GOAL := help
-.PHONY: help deps configure library build demo test bench lint docs rock clean
+.PHONY: help deps configure library build demo test stress bench lint docs rock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,6 +34,9 @@ demo: library ## trains a network on handwritten digits and looks at a few
 test: build ## every spec, then again with all tensors on a stand-in for a CUDA device
 	@busted $(BUSTED_FLAGS)
 	@LUNETTE_TEST_DEVICE=cuda LUNETTE_CUDA_PLUGIN=$(CURDIR)/$(BUILD)/liblunette_cuda_host.so busted $(BUSTED_FLAGS)
+
+stress: library ## calls with nonsense and calls by chance, each process under limits
+	@busted --run=stress
 
 bench: library ## Lunette beside PyTorch, where that is installed
 	@lua/lunette/bin/lunette bench/run.lua

@@ -1,0 +1,102 @@
+--- Every public function and method, found by walking the tables that scripts see.
+
+local lt = require("lunette")
+local base = require("lunette.ffi")
+local ops = require("lunette.ops")
+
+local api = {}
+
+local function is_class(value) return type(value) == "table" and getmetatable(value) ~= nil and getmetatable(value).__call ~= nil end
+
+--- {name =, fn =, self = the text of the object, for methods; method =, params = the operator's parameters, where it is one}
+local entries = {}
+
+local function add(entry) entries[#entries + 1] = entry end
+
+local function params_of(name)
+  local info = rawget(ops, "info")[name] or rawget(ops, "info")[name:gsub("_$", "")]
+  return info and info.params
+end
+
+local function is_public(name) return type(name) == "string" and not name:find("^__") end
+
+--- Methods of the object that `self` makes, from the class tables behind it.
+local function add_methods(self, ...)
+  local seen = {}
+  for _, class in ipairs{...} do
+    while type(class) == "table" do
+      for name, fn in pairs(class) do
+        if is_public(name) and type(fn) == "function" and not seen[name] then
+          seen[name] = true
+          add{name = self .. ":" .. name, self = self, method = name}
+        end
+      end
+      local meta = getmetatable(class)
+      class = meta and meta.__index
+    end
+  end
+end
+
+local function add_functions(prefix, package)
+  for name, value in pairs(package) do
+    if is_public(name) and (type(value) == "function" or is_class(value)) then
+      add{name = prefix .. "." .. name, fn = value, params = type(value) == "function" and params_of(name)}
+    end
+  end
+end
+
+local function tensor_methods()
+  local names = {}
+  for name, value in pairs(base.T) do
+    if type(value) == "function" then names[name] = true end
+  end
+  for _, info in ipairs(ops.list) do
+    names[info.name] = true
+    if base.T[info.name .. "_"] then names[info.name .. "_"] = true end
+  end
+  for name in pairs(names) do add{name = "x:" .. name, self = "tensor", method = name, params = params_of(name)} end
+end
+
+local function collect()
+  for _, info in ipairs(ops.list) do add{name = "lt." .. info.name, fn = lt[info.name], params = info.params} end
+  for name, value in pairs(lt) do
+    if type(value) == "function" and not ops.info[name] then add{name = "lt." .. name, fn = value, params = params_of(name)} end
+  end
+  for _, name in ipairs{"grad", "backward", "detect_anomaly", "gradcheck", "gradgradcheck"} do
+    add{name = "lt.autograd." .. name, fn = lt.autograd[name]}
+  end
+  add_functions("F", lt.nn.functional)
+  add_functions("nn.init", lt.nn.init)
+  add_functions("nn", lt.nn)
+  add_functions("optim", lt.optim)
+  add_functions("optim.lr_scheduler", lt.optim.lr_scheduler)
+  add_functions("data", lt.data)
+  add_functions("lt.cuda", lt.cuda)
+  tensor_methods()
+  add_methods("net", lt.nn.Sequential)
+  add_methods("nn.ModuleList{nn.ReLU()}", lt.nn.ModuleList)
+  add_methods("nn.ModuleDict{a = nn.ReLU()}", lt.nn.ModuleDict)
+  add_methods("nn.ParameterList{nn.Parameter(y)}", lt.nn.ParameterList)
+  add_methods("nn.ParameterDict{a = nn.Parameter(y)}", lt.nn.ParameterDict)
+  add_methods("optimizer", lt.optim.SGD)
+  add_methods("adam", lt.optim.Adam)
+  add_methods("scheduler", lt.optim.lr_scheduler.StepLR)
+  add_methods("dataset", lt.data.TensorDataset)
+  add_methods("loader", lt.data.DataLoader)
+  add_methods("generator", getmetatable(lt.default_generator))
+  add{name = "x.shape:unpack", self = "x.shape", method = "unpack"}
+  add{name = "x.shape:totable", self = "x.shape", method = "totable"}
+  table.sort(entries, function(a, b) return a.name < b.name end)
+end
+
+collect()
+api.entries = entries
+
+--- Called after each function that is tried, since some change what the process computes with.
+function api.restore(threads)
+  lt.set_num_threads(threads)
+  lt.set_grad_enabled(true)
+  lt.set_default_device(os.getenv("LUNETTE_TEST_DEVICE") or "cpu")
+end
+
+return api
