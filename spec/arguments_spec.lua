@@ -47,7 +47,7 @@ describe("the argument checker", function()
   end)
 
   it("refuses a value given twice", function()
-    assert.matches("argument 'stride' is given twice, by place and by name", message_of(1, 2, 3, 1, {stride = 2}))
+    assert.matches("argument 'stride' is given twice, by position and by name", message_of(1, 2, 3, 1, {stride = 2}))
   end)
 
   it("shows both right spellings for a mixed table", function()
@@ -59,9 +59,9 @@ describe("the argument checker", function()
   it("refuses too many, missing and wrongly typed arguments", function()
     assert.matches("takes at most 7 arguments .*, 8 given", message_of(1, 2, 3, 1, 0, true, "x", 9))
     assert.matches("argument 'out_channels' is missing", message_of(1))
-    assert.matches("'in_channels' must be a whole number, not 2.5", message_of(2.5, 2, 3))
-    assert.matches("'bias' must be true or false, not the string \"no\"", message_of(1, 2, 3, {bias = "no"}))
-    assert.matches("'kernel_size' must be .*, not the array {3, 0.5}", message_of(1, 2, {3, 0.5}))
+    assert.matches("'in_channels' must be a whole number, got 2.5", message_of(2.5, 2, 3))
+    assert.matches("'bias' must be true or false, got the string \"no\"", message_of(1, 2, 3, {bias = "no"}))
+    assert.matches("'kernel_size' must be .*, got the array {3, 0.5}", message_of(1, 2, {3, 0.5}))
     assert.matches("one of \"same\", \"valid\"", message_of(1, 2, 3, {padding = "full"}))
   end)
 
@@ -93,6 +93,89 @@ describe("the argument checker", function()
     local map = {strict = 1}
     assert.are.same({n = 2, map, true}, values(update(map)))
     assert.are.same({n = 2, map, false}, values(update(map, {strict = false})))
+  end)
+
+  describe("kinds with ranges", function()
+    local Size = require("lunette").Size
+
+    local function refusal(text, ...)
+      local parse_one = arguments.signature("f", text)
+      local args = values(...)
+      local ok, message = pcall(function() return values(parse_one(unpack(args, 1, args.n))) end)
+      return not ok and message:match("f: (.*)") or message
+    end
+
+    local cases = {
+      {"x:int", {-3, 0, 2 ^ 53}, {2.5, math.huge, -math.huge, 0 / 0, 2 ^ 54, "1", true, 1ULL}, "a whole number"},
+      {"x:int>0", {1, 9}, {0, -1, 0.5}, "a whole number above 0"},
+      {"x:int>=2", {2, 3}, {1, 1.5}, "a whole number of at least 2"},
+      {"x:int[0,2]", {0, 2}, {-1, 3}, "a whole number from 0 to 2"},
+      {"x:int<8", {7, -9}, {8}, "a whole number below 8"},
+      {"x:number", {0.5, math.huge}, {"0.5", false}, "a number"},
+      {"x:number>0", {1e-9, math.huge}, {0, 0 / 0}, "a number above 0"},
+      {"x:number[0,1]", {0, 0.5, 1}, {-0.1, 1.1, 0 / 0}, "a number from 0 to 1"},
+      {"x:number[0,1)", {0, 0.5}, {1}, "a number between 0 and 1"},
+      {"x:number<=0", {0, -1}, {0.1}, "a number of at most 0"},
+      {"x:ints>=1", {1, {1, 2}, {1, 2, 3, 4}, Size(3, 4)}, {0, {1, 0}, {1, 2, 3, 0}, Size(3, 0), {1.5}, {"1"}, {arguments.None}},
+        "a whole number of at least 1 or an array of them"},
+      {"x:size", {{}, {1, 2}, Size(3)}, {3, {0.5}}, "an array of whole numbers"},
+      {"x:enum(mean|sum)", {"mean", "sum"}, {"men", 1, 0, true}, 'one of "mean", "sum"'},
+      {"x:dtype", {"int64"}, {"int46", 3}, 'a dtype such as "float32"'},
+      {"x:device", {"cpu", "cuda", "cuda:3", 2}, {"gpu", "cuda:9999", -1, 1.5, math.huge}, 'a device such as "cpu" or "cuda:0"'},
+      {"x:scalar", {1, true, 5LL}, {"1", 1ULL}, "a number"},
+      {"x:ints_or_none", {{7, arguments.None}, 3, {1, 2}}, {{7, "a"}, 0.5}, "a whole number, lt.None or an array of them"},
+    }
+    for _, case in ipairs(cases) do
+      it(case[1], function()
+        local parse_one = arguments.signature("f", case[1])
+        for _, value in ipairs(case[2]) do assert.are.equal(value, (parse_one(value))) end
+        for _, value in ipairs(case[3]) do
+          assert.are.equal(("argument 'x' must be %s, got %s"):format(case[4], arguments.describe(value)), refusal(case[1], value))
+          assert.are.equal(("argument 'x' must be %s, got %s"):format(case[4], arguments.describe(value)), refusal(case[1], {x = value}))
+        end
+      end)
+    end
+
+    it("makes sizes of a fixed number of entries", function()
+      local pool = arguments.signature("pool", "kernel_size:size2>=1, stride:sizes2>=1?, padding:size2>=0=0")
+      local kernel_size, stride, padding = pool(3)
+      assert.are.equal("{3, 3} nil {0, 0}", ("%s %s %s"):format(tostring(kernel_size), tostring(stride), tostring(padding)))
+      kernel_size, stride = pool({1, 2}, 5)
+      assert.are.equal("{1, 2} 5", ("%s %s"):format(tostring(kernel_size), tostring(stride)))
+      assert.are.equal("{4, 5}", tostring(select(2, pool({1, 2}, {4, 5}))))
+      assert.has_error(function() pool{1, 2, 3} end,
+        "pool: argument 'kernel_size' must be a whole number of at least 1 or 2 of them, got the array {1, 2, 3}")
+      assert.has_error(function() pool(1, 0) end, "pool: argument 'stride' must be a whole number of at least 1 or 2 of them, got 0")
+    end)
+
+    it("limits arrays of numbers", function()
+      local many = {}
+      for i = 1, 70 do many[i] = 1 end
+      assert.are.equal("argument 'x' has at most 32 entries, got 70", refusal("x:ints", many))
+    end)
+  end)
+
+  it("takes trailing nils, and refuses what is not nil", function()
+    local clamp = arguments.signature("clamp", "x:number, low:number=0")
+    assert.are.same({n = 2, 1, 0}, values(clamp(1, nil, nil, nil, nil)))
+    assert.has_error(function() clamp(1, 2, nil, nil, 5) end, "clamp takes at most 2 arguments (x, low), 5 given")
+  end)
+
+  it("gathers values and takes names behind them", function()
+    local full = arguments.signature("view", "x:number, shape:ints..., copy:bool=false")
+    assert.are.same({n = 3, 1, 5, false}, values(full(1, 5)))
+    assert.are.same({n = 3, 1, {5, 6}, false}, values(full(1, 5, 6)))
+    assert.are.same({n = 3, 1, {5, 6, 7, 8, 9, 10}, true}, values(full(1, 5, 6, 7, 8, 9, 10, {copy = true})))
+    assert.are.same({n = 3, 1, {5, 6}, true}, values(full(1, {shape = {5, 6}, copy = true})))
+    assert.has_error(function() full(1, 5, 6.5) end, "view: argument 'shape' must be a whole number or an array of them, got the array {5, 6.5}")
+    assert.has_error(function() full(1, 5, {cop = true}) end, "view has no argument 'cop'; did you mean 'copy'?")
+    assert.has_error(function() full(1, {5, 6}, 7) end)
+  end)
+
+  it("words an array that holds itself", function()
+    local loop = {}
+    loop[1] = loop
+    assert.has_error(function() parse(loop) end)
   end)
 
   it("passes the usual call without making anything", function()

@@ -1,300 +1,129 @@
---- The argument checker that every public function shares, and the errors that blame the caller's line.
+--- The argument checker that every public function shares.
 --
---     local parse = arguments.signature("Conv2d", "in_channels:int, out_channels:int, kernel_size:ints, stride:ints=1, bias:bool=true")
+--     local parse = arguments.signature("Conv2d", "in_channels:int>0, out_channels:int>0, kernel_size:size2>=1, stride:size2>=1=1, bias:bool=true")
 --     local function conv2d(...)
 --       local in_channels, out_channels, kernel_size, stride, bias = parse(...)
 --
--- takes the arguments by place, the rest in a last table of names, or all by name in one table, and returns them in the order of the
--- signature, defaults filled in. The usual call (right types, by place) passes through generated straight code that the JIT compiles;
--- everything else goes through `slow`, which also words the errors.
+-- takes the arguments by position, the rest in a last table of names, or all by name in one table, and returns them in the order of the
+-- signature, defaults filled in and in their final form. Signatures are read and compiled at their first call.
 --
--- A parameter is `name:kind`, required; `name:kind?`, nil when left out; `name:kind=default`. `a|b` takes either kind. A bare `name` is a tensor.
--- `*` alone: what follows is given by name only. `name:kind...`, the last one by place, gathers all remaining values in a Lua array.
--- Kinds: int number bool string ints size tensor module table map function dtype device scalar none any enum(a|b|c), and `float`, the same as number.
--- ints is a whole number or an array of them, size an array or Size; map is a table of names that is never read as options.
--- sizes2 is a whole number or 2 of them (any count), an array becoming a Size; size2 makes a Size of a single number too; shape is a Size of any
--- length. int, number and these take a range: `int>0`, `number>=0`, `number[0,1]`, `number(0,1)`, `sizes2>=1`, which holds for each entry.
--- A parameter that is nil by default takes lt.None as nil; another one takes it only when `none` is among its kinds, and then gets lt.None.
+-- A signature is a list of parameters separated by commas:
+--
+--     name:kinds            required
+--     name:kinds?           nil when left out
+--     name:kinds=default    a number, true, false, inf, -inf, {}, nil or a word, which is a string
+--     name  name?           a tensor
+--     name:kinds...         the last one by position: gathers all remaining values in an array; one array is taken as it is
+--     *                     what follows is given by name only
+--
+-- kinds are one kind or several, `a|b`. A kind of numbers may carry a range: >0, >=1, <8, <=1, [0,1], (0,1), [0,1) ..., which holds for each entry
+-- (kinds.lua has their tests and words):
+--
+--     int, number (float)   a whole number that a Lua number holds exactly; any number
+--     scalar                a number, a boolean or an int64_t
+--     ints                  a whole number, or an array or Size of them; an array has at most 32 entries
+--     size                  an array or Size of whole numbers
+--     sizes, sizes2 ...     as ints, the array with that many entries; an array becomes a Size
+--     shape, size2, size3 ...  the same, and a number becomes a Size too: {3}, {3, 3}, {3, 3, 3} from 3
+--     ints_or_none          as ints, entries may be lt.None
+--     bool string function table tensor tensors (an array) module generator dtype device any
+--     map                   a table of names that is never read as options
+--     enum(a|b|c)           one of these strings
+--     none                  lt.None, where nil would mean another default; a parameter that is nil by default takes lt.None as nil anyway
+--
+-- A call goes one of three ways, all of them through the same tests: straight code for arguments by position, straight code for arguments with a
+-- table of names, both compiled by the JIT, and the slow path, which words the errors.
 --
 -- Nothing here knows an operator or a module.
 
-local getinfo, getmetatable, floor = debug.getinfo, getmetatable, math.floor
-local type, select, pairs, tostring, concat, sort = type, select, pairs, tostring, table.concat, table.sort
-local unpack = unpack
+local errors = require("lunette.errors")
+local kinds = require("lunette.kinds")
 
-local arguments = {}
-local root = getinfo(1, "S").source:match("^(.*)arguments%.lua$")
+local getmetatable, loadstring, rawequal, ipairs, pairs = getmetatable, loadstring, rawequal, ipairs, pairs
+local type, select, tostring, tonumber, assert, unpack = type, select, tostring, tonumber, assert, unpack
+local concat, sort, next = table.concat, table.sort, next
 
-local None = newproxy(true)
-getmetatable(None).__tostring = function() return "lt.None" end
-arguments.None = None
-
--- Errors ---------------------------------------------------------------------------------------------------------------------------------
-
--- Lunette's own files, and the code it writes for itself, which is named "=lunette...".
-local function is_own(source) return source:sub(1, #root) == root or source:sub(1, 8) == "=lunette" end
-
---- Raises `message` at the innermost line outside Lunette's own files.
-function arguments.fail(message)
-  local level = 2
-  local info = getinfo(level, "S")
-  while info and (info.what == "C" or is_own(info.source)) do
-    level = level + 1
-    info = getinfo(level, "S")
-  end
-  error(message, info and level or 0)
-end
-
-local function distance(a, b)
-  local row = {}
-  for j = 0, #b do row[j] = j end
-  for i = 1, #a do
-    local corner = row[0]
-    row[0] = i
-    for j = 1, #b do
-      local cost = corner + (a:byte(i) == b:byte(j) and 0 or 1)
-      corner = row[j]
-      row[j] = math.min(cost, row[j] + 1, row[j - 1] + 1)
-    end
-  end
-  return row[#b]
-end
-
---- The string among `names` (an array) that is nearest to `name`, nil when none is near.
-function arguments.nearest(name, names)
-  local best, least = nil, floor(#name / 2) + 1
-  for _, candidate in ipairs(names) do
-    local d = distance(name:lower(), candidate:lower())
-    if d < least then best, least = candidate, d end
-  end
-  return best
-end
-
---- "; did you mean 'x'?" or "".
-function arguments.hint(name, names)
-  local near = type(name) == "string" and arguments.nearest(name, names)
-  return near and ("; did you mean '%s'?"):format(near) or ""
-end
-
---- Makes a missing name of `package` an error that shows the nearest one; `title` is what scripts call it.
-function arguments.strict(package, title)
-  local meta = {__package = title}
-  function meta.__index(_, name)
-    local names = {}
-    for known in pairs(package) do names[#names + 1] = known end
-    sort(names)
-    arguments.fail(("%s.%s does not exist%s"):format(title, tostring(name), arguments.hint(name, names)))
-  end
-  return setmetatable(package, meta)
-end
-
--- Kinds ----------------------------------------------------------------------------------------------------------------------------------
-
--- The modules that know tensors and sizes stand above this one, so they are asked for when the first value has to be told.
-local tensor_test, size_test
-
-local function is_tensor(x)
-  if type(x) ~= "cdata" then return false end
-  if not tensor_test then tensor_test = require("lunette.ffi").is_tensor end
-  return tensor_test(x)
-end
-
-local function is_size(x)
-  if type(x) ~= "cdata" then return false end
-  if not size_test then size_test = require("lunette.size").is_size end
-  return size_test(x)
-end
-
-local function is_module(x)
-  if type(x) ~= "userdata" then return false end
-  local meta = getmetatable(x)
-  return meta ~= nil and meta.is_lunette_module == true
-end
-
-local function is_int(x) return type(x) == "number" and x == floor(x) end
-
-local function is_int_array(x)
-  if is_size(x) then return true end
-  if type(x) ~= "table" then return false end
-  for i = 1, #x do
-    if not is_int(x[i]) and not rawequal(x[i], None) then return false end
-  end
-  return true
-end
-
-local dtypes = {}
-for name in ("float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 bool"):gmatch("%S+") do dtypes[name] = true end
-
-local function is_device(x) return type(x) == "string" and (x == "cpu" or x == "cuda" or x:match("^cuda:%d+$") ~= nil) end
-
-local kinds = {
-  int = {words = "a whole number", test = is_int},
-  number = {words = "a number", test = function(x) return type(x) == "number" end, inline = "type(VALUE) == 'number'"},
-  bool = {words = "true or false", test = function(x) return type(x) == "boolean" end, inline = "type(VALUE) == 'boolean'"},
-  string = {words = "a string", test = function(x) return type(x) == "string" end, inline = "type(VALUE) == 'string'"},
-  ["function"] = {words = "a function", test = function(x) return type(x) == "function" end, inline = "type(VALUE) == 'function'"},
-  ints = {words = "a whole number or an array of them", array = true, test = function(x) return is_int(x) or is_int_array(x) end},
-  size = {words = "an array of whole numbers", array = true, test = is_int_array},
-  tensor = {words = "a tensor", test = is_tensor},
-  module = {words = "a module", test = is_module},
-  table = {words = "a table", array = true, test = function(x) return type(x) == "table" end},
-  map = {words = "a table of names", array = true, map = true, test = function(x) return type(x) == "table" end},
-  dtype = {words = "a dtype such as \"float32\"", test = function(x) return dtypes[x] == true end},
-  device = {words = "a device such as \"cpu\" or \"cuda:0\"", test = is_device},
-  scalar = {words = "a number", test = function(x)
-    return type(x) == "number" or type(x) == "boolean" or type(x) == "cdata" and not is_tensor(x) and tonumber(x) ~= nil
-  end},
-  none = {words = "lt.None", test = function(x) return rawequal(x, None) end},
-  any = {words = "a value", array = true, test = function() return true end},
+local arguments = {
+  fail = errors.fail, nearest = errors.nearest, hint = errors.hint, strict = errors.strict, None = kinds.None, describe = kinds.describe,
+  is_tensor = kinds.is_tensor, is_size = kinds.is_size, is_module = kinds.is_module, is_int = kinds.is_int,
 }
-kinds.float = kinds.number
-
-arguments.is_tensor, arguments.is_size, arguments.is_module, arguments.is_int = is_tensor, is_size, is_module, is_int
-
--- A value as it is written in Lua, as far as that is short.
-local function spell(value)
-  if type(value) ~= "table" or getmetatable(value) then
-    return type(value) == "string" and ("%q"):format(value) or (is_tensor(value) or is_module(value)) and "..." or tostring(value)
-  end
-  local out = {}
-  for i = 1, #value do out[i] = spell(value[i]) end
-  return "{" .. concat(out, ", ") .. "}"
-end
-
---- What `value` is, for the text of an error: "a number (2.5)", "a tensor of shape {2, 3} and dtype float32".
-function arguments.describe(value)
-  if value == nil then return "nil" end
-  if rawequal(value, None) then return "lt.None" end
-  if is_tensor(value) then return ("a tensor of shape %s and dtype %s"):format(tostring(value.shape), value.dtype) end
-  if is_module(value) then return "a module " .. value.class.__name end
-  local kind = type(value)
-  if kind == "string" then return ("the string %q"):format(value) end
-  if kind == "number" or kind == "boolean" then return tostring(value) end
-  if kind == "table" and not getmetatable(value) and value[1] ~= nil then return "the array " .. spell(value) end
-  return "a " .. kind
-end
-
--- Ranges and sizes -----------------------------------------------------------------------------------------------------------------------
-
-local range_words = {[">"] = "above %s", [">="] = "of at least %s", ["<"] = "below %s", ["<="] = "of at most %s"}
-
---- A range's text as the Lua condition on VALUE and as words; nil, "" when there is none.
-local function read_range(text)
-  if text == "" then return nil, "" end
-  local sign, bound = text:match("^([<>]=?)(.+)$")
-  if sign then return ("VALUE %s %s"):format(sign, bound), " " .. range_words[sign]:format(bound) end
-  local left, low, high, right = text:match("^([%[%(])(.-);(.-)([%]%)])$")
-  local condition = ("VALUE %s %s and VALUE %s %s"):format(left == "[" and ">=" or ">", low, right == "]" and "<=" or "<", high)
-  return condition, left == "[" and right == "]" and (" from %s to %s"):format(low, high) or (" between %s and %s"):format(low, high)
-end
-
-local function condition_test(condition) return assert(loadstring("local VALUE = ... return " .. condition, "=lunette.range")) end
-
-local function entry(value, i)
-  if type(value) == "number" then return value end
-  return value[is_size(value) and i or i + 1]
-end
-
-local function to_size(value, n)
-  local out = {}
-  for i = 0, (n or type(value) == "number" and 1 or #value) - 1 do out[i + 1] = entry(value, i) end
-  return require("lunette.size").Size(out)
-end
-
---- The kind of `n` sizes (nil: any number of them) whose entries meet `condition`; `expand`: a single number becomes a Size too.
-local function sizes_kind(n, condition, words, expand)
-  local within = condition and condition_test(condition)
-  local function test(value)
-    if not (is_int(value) or is_int_array(value) and (n == nil or #value == n)) then return false end
-    for i = 0, (type(value) == "number" and 1 or #value) - 1 do
-      local size = entry(value, i)
-      if not is_int(size) or within and not within(size) then return false end
-    end
-    return true
-  end
-  return {
-    words = ("a whole number%s or %s of them"):format(words, n or "an array"), array = true, test = test,
-    convert = function(value) return (expand or type(value) ~= "number") and to_size(value, n) or value end,
-  }
-end
-
---- The kind that `name`, `count` and `range` stand for: "int" "" ">0", "sizes" "2" ">=1".
-local function kind_of(name, count, range)
-  local condition, words = read_range(range)
-  if name == "sizes" or name == "size" and count ~= "" then return sizes_kind(tonumber(count), condition, words, name == "size") end
-  if name == "shape" then return sizes_kind(nil, condition, words, true) end
-  local kind = assert(kinds[name], name)
-  if not condition then return kind end
-  local inline = ("type(VALUE) == 'number' and %s%s"):format(name == "int" and "VALUE % 1 == 0 and " or "", condition)
-  return {words = kind.words .. words, test = condition_test(inline), inline = inline}
-end
+local fail, literal, None = errors.fail, kinds.literal, kinds.None
 
 -- Reading a signature --------------------------------------------------------------------------------------------------------------------
 
-local constants = {["nil"] = "nil", ["true"] = true, ["false"] = false, inf = math.huge, ["-inf"] = -math.huge,
-  ["math.huge"] = math.huge, ["-math.huge"] = -math.huge, ["{}"] = {}}
+local constants = {["true"] = true, ["false"] = false, inf = math.huge, ["-inf"] = -math.huge, ["{}"] = {}}
 
 local function read_default(text)
   local value = constants[text]
-  if value == "nil" then return nil end
   if value ~= nil then return value end
+  if text == "nil" then return nil end
   return tonumber(text) or text:match("^\"(.*)\"$") or text
 end
 
-local function enum_kind(list)
-  local set, words = {}, {}
-  for word in list:gmatch("[^|]+") do
-    set[word], words[#words + 1] = true, ("%q"):format(word)
+-- Splits at a separator outside brackets.
+local function split(text, separator)
+  local parts, depth, from = {}, 0, 1
+  for i = 1, #text do
+    local c = text:sub(i, i)
+    if c:find("[%(%[{]") then depth = depth + 1 elseif c:find("[%)%]}]") then depth = depth - 1 end
+    if c == separator and depth == 0 then
+      parts[#parts + 1] = text:sub(from, i - 1)
+      from = i + 1
+    end
   end
-  return {words = "one of " .. concat(words, ", "), test = function(x) return set[x] == true end}
+  parts[#parts + 1] = text:sub(from)
+  return parts
 end
 
-local function read_kinds(param, text)
-  local words = {}
+-- "stride:sizes2>=1=1" as name, kinds and default: the default stands behind an = that is no part of a range.
+local function split_param(text)
+  local name, rest = text:match("^([%w_]+):?(.*)$")
+  assert(name, text)
+  local marked = rest:gsub("([<>])=", "%1\1")
+  local word, default = marked:match("^([^=]*)=(.*)$")
+  word = (word or marked):gsub("\1", "=")
+  return name, word, default
+end
+
+local function read_kinds(param, word)
   param.kinds = {}
-  text = text:gsub("enum(%b())", function(list)
-    param.kinds[1] = enum_kind(list:sub(2, -2))
-    return ""
-  end)
-  for word in text:gmatch("[^|]+") do param.kinds[#param.kinds + 1] = kind_of(word:match("^(%a+)(%d*)(.*)$")) end
-  for i, kind in ipairs(param.kinds) do
-    words[i] = kind.words
-    param.array, param.map, param.convert = param.array or kind.array, param.map or kind.map, param.convert or kind.convert
+  local words = {}
+  for i, name in ipairs(split(word == "" and "tensor" or word, "|")) do
+    local kind = kinds.read(name)
+    param.kinds[i], words[i] = kind, kind.words
+    param.array, param.map = param.array or kind.array, param.map or kind.map
+    param.convert, param.enum = param.convert or kind.convert, param.enum or kind.enum
   end
   param.words = concat(words, " or ")
 end
 
 local function read_param(text)
-  local param = {}
-  local at = text:find("[^<>]=") -- the sign of a default, not that of a range
-  local head, default = text:sub(1, at), at and text:sub(at + 2)
-  param.required = not default
-  param.default = default and read_default(default)
-  if head:sub(-3) == "..." then head, param.variadic = head:sub(1, -4), true end
-  if head:sub(-1) == "?" then head, param.required = head:sub(1, -2), false end
-  param.name = head:match("^[%w_]+")
-  read_kinds(param, head:match(":(.*)$") or "tensor")
+  local name, word, default = split_param(text)
+  local param = {name = name, required = not default, default = default and read_default(default)}
+  if word:sub(-1) == "?" then word, param.required = word:sub(1, -2), false end
+  if word:sub(-3) == "..." then word, param.variadic = word:sub(1, -4), true end
+  read_kinds(param, word)
   return param
 end
 
-local function read_signature(name, text)
-  local spec = {name = name, text = text, params = {}, index = {}, names = {}}
-  local plain = text:gsub("%s+", ""):gsub("[%[%(][^%]%)]*[%]%)]", function(range) return (range:gsub(",", ";")) end)
-  for part in plain:gmatch("[^,]+") do
+--- What a signature says: params in order, index by name, names, places (how many are given by position), variadic (the index of the gathering one).
+function arguments.read(name, text)
+  local spec = {name = name, text = text, params = {}, index = {}, names = {}, raise = fail}
+  for _, part in ipairs(split(text:gsub("%s+", ""), ",")) do
     if part == "*" then
       spec.places = #spec.params
-    else
+    elseif part ~= "" then
       local param = read_param(part)
-      spec.params[#spec.params + 1] = param
-      spec.index[param.name], spec.names[#spec.params] = #spec.params, param.name
-      if param.variadic then spec.places, spec.variadic = #spec.params, #spec.params end
+      local i = #spec.params + 1
+      spec.params[i], spec.index[param.name], spec.names[i] = param, i, param.name
+      if param.variadic then spec.places, spec.variadic = i, i end
     end
   end
   spec.places = spec.places or #spec.params
   return spec
 end
 
--- The careful path -----------------------------------------------------------------------------------------------------------------------
+-- The slow path ----------------------------------------------------------------------------------------------------------------------------
 
 -- "value": no table of options; "empty", "array", "names", "mixed": what a plain table holds.
 local function form_of(value)
@@ -307,19 +136,19 @@ local function form_of(value)
 end
 arguments.form_of = form_of
 
-local function spell_names(options)
+local function named_literals(options)
   local keys = {}
   for key in pairs(options) do
     if type(key) == "string" then keys[#keys + 1] = key end
   end
   sort(keys)
-  for i, key in ipairs(keys) do keys[i] = ("%s = %s"):format(key, spell(options[key])) end
+  for i, key in ipairs(keys) do keys[i] = ("%s = %s"):format(key, literal(options[key])) end
   return concat(keys, ", ")
 end
 
 local function fail_mixed(spec, args, last)
   local mixed = args[last]
-  local values, by_place, by_name = {}, {}, {}
+  local values, by_position, by_name = {}, {}, {}
   for i = 1, last - 1 do values[i] = args[i] end
   local param = spec.params[last]
   if param and param.array and #mixed > 1 then
@@ -328,15 +157,20 @@ local function fail_mixed(spec, args, last)
     for i = 1, #mixed do values[last - 1 + i] = mixed[i] end
   end
   for i = 1, #values do
-    by_place[i] = spell(values[i])
-    by_name[i] = ("%s = %s"):format(spec.names[i] or "?", by_place[i])
+    local value = values[i]
+    if rawequal(value, mixed) then
+      value = {}
+      for k = 1, #mixed do value[k] = mixed[k] end
+    end
+    by_position[i] = literal(value)
+    by_name[i] = ("%s = %s"):format(spec.names[i] or "?", by_position[i])
   end
-  local names = spell_names(mixed)
-  arguments.fail(("%s: a table holds values or names, not both; write %s(%s, {%s}) or %s{%s, %s}"):format(
-    spec.name, spec.name, concat(by_place, ", "), names, spec.name, concat(by_name, ", "), names))
+  local names = named_literals(mixed)
+  spec.raise(("%s: a table holds values or names, not both; write %s(%s, {%s}) or %s{%s, %s}"):format(
+    spec.name, spec.name, concat(by_position, ", "), names, spec.name, concat(by_name, ", "), names))
 end
 
--- Takes the options off the end of args: returns them (or nil) and how many places remain.
+-- Takes the options off the end of args: returns them (or nil) and how many positions remain.
 local function split_options(spec, args, n)
   local last = n
   while last > 0 and args[last] == nil do last = last - 1 end
@@ -351,15 +185,15 @@ local function split_options(spec, args, n)
   return nil, last
 end
 
-local function check_places(spec, args, last)
+local function check_count(spec, args, last)
   local first = args[1]
   local meta = type(first) == "table" and getmetatable(first)
   if meta and meta.__package then
-    arguments.fail(("%s is a function, called with a dot: %s.%s(...)"):format(spec.name, meta.__package, spec.name))
+    fail(("%s is a function, called with a dot: %s.%s(...)"):format(spec.name, meta.__package, spec.name))
   end
   if spec.variadic or last <= spec.places then return end
   local by_name = spec.params[last] and (", %s is given by name: {%s = ...}"):format(spec.names[spec.places + 1], spec.names[spec.places + 1]) or ""
-  arguments.fail(("%s takes at most %d argument%s (%s), %d given%s"):format(
+  spec.raise(("%s takes at most %d argument%s (%s), %d given%s"):format(
     spec.name, spec.places, spec.places == 1 and "" or "s", concat(spec.names, ", ", 1, spec.places), last, by_name))
 end
 
@@ -368,7 +202,7 @@ local function gather(spec, values, args, last)
   local param = spec.params[at]
   local first = args[at]
   if last < at or last == at and (first == nil or param.array and type(first) ~= "number") then return end
-  local list = {n = nil}
+  local list = {}
   for i = at, last do list[i - at + 1] = args[i] end
   values[at] = list
 end
@@ -376,121 +210,240 @@ end
 local function take_options(spec, values, options)
   for name, value in pairs(options) do
     local i = spec.index[name]
-    if not i then
-      arguments.fail(("%s has no argument '%s'%s"):format(spec.name, tostring(name), arguments.hint(name, spec.names)))
-    end
-    if values[i] ~= nil then arguments.fail(("%s: argument '%s' is given twice, by place and by name"):format(spec.name, name)) end
+    if not i then spec.raise(("%s has no argument '%s'%s"):format(spec.name, tostring(name), errors.hint(name, spec.names))) end
+    if values[i] ~= nil then spec.raise(("%s: argument '%s' is given twice, by position and by name"):format(spec.name, name)) end
     values[i] = value
   end
 end
 
-local function fits(param, value)
-  for _, kind in ipairs(param.kinds) do
-    if kind.test(value) then return true end
+local function fits_all(param, list)
+  if type(list) ~= "table" or param.fits(list) then return param.fits(list) end
+  for i = 1, #list do
+    if not param.fits(list[i]) then return false end
   end
-  return false
+  return not param.array
 end
 
-local function fits_all(param, list)
-  if type(list) ~= "table" then return fits(param, list) end
-  for i = 1, #list do
-    if not (fits(param, list[i]) or param.array and is_int(list[i])) then return false end
+local function refuse(spec, param, value)
+  if type(value) == "table" and param.array and #value > kinds.MOST and type(value[1]) == "number" then
+    spec.raise(("%s: argument '%s' has at most %d entries, got %d"):format(spec.name, param.name, kinds.MOST, #value))
   end
-  return true
+  spec.raise(("%s: argument '%s' must be %s, got %s"):format(spec.name, param.name, param.words, kinds.describe(value)))
 end
 
 local function checked(spec, i, value)
   local param = spec.params[i]
   if rawequal(value, None) and not param.required and param.default == nil then value = nil end
   if value == nil then
-    if param.required then arguments.fail(("%s: argument '%s' is missing; it takes (%s)"):format(spec.name, param.name, concat(spec.names, ", "))) end
-    value = param.default
-    if value == nil or not param.convert then return value end
+    if param.required then spec.raise(("%s: argument '%s' is missing; it takes (%s)"):format(spec.name, param.name, concat(spec.names, ", "))) end
+    return nil
   end
   local good
-  if param.variadic then good = fits_all(param, value) else good = fits(param, value) end
-  if not good then
-    arguments.fail(("%s: argument '%s' must be %s, not %s"):format(spec.name, param.name, param.words, arguments.describe(value)))
-  end
-  if param.convert and type(value) ~= "string" then return param.convert(value) end
+  if param.variadic then good = fits_all(param, value) else good = param.fits(value) end
+  if not good then refuse(spec, param, value) end
   return value
 end
 
-local function slow(spec, n, ...)
+-- The values of the parameters, nil where the default stands. `spec.reached` is the parameter that is looked at, for errors of overloads.
+local function slow(spec, ...)
   local args, values = {...}, {}
-  local options, last = split_options(spec, args, n)
-  check_places(spec, args, last)
+  local options, last = split_options(spec, args, select("#", ...))
+  check_count(spec, args, last)
   for i = 1, last < spec.places and last or spec.places do values[i] = args[i] end
   if spec.variadic then gather(spec, values, args, last) end
   if options then take_options(spec, values, options) end
-  for i = 1, #spec.params do values[i] = checked(spec, i, values[i]) end
+  for i = 1, #spec.params do
+    spec.reached = i
+    values[i] = checked(spec, i, values[i])
+  end
   return unpack(values, 1, #spec.params)
 end
 
--- The straight path ----------------------------------------------------------------------------------------------------------------------
+-- Straight code --------------------------------------------------------------------------------------------------------------------------
 
--- The expression that says "value `a` surely fits"; nil when only the careful path can tell.
-local function fast_test(param, a)
-  local tests = {}
-  for _, kind in ipairs(param.kinds) do
-    if kind.convert then
-      return "false"
-    elseif kind.inline then
-      tests[#tests + 1] = kind.inline:gsub("VALUE", a)
-    elseif kind == kinds.int then
-      tests[#tests + 1] = ("type(%s) == 'number' and %s == floor(%s)"):format(a, a, a)
-    elseif kind == kinds.ints then
-      tests[#tests + 1] = ("(type(%s) == 'number' and %s == floor(%s) or is_size(%s))"):format(a, a, a, a)
-    elseif kind == kinds.tensor then
-      tests[#tests + 1] = ("is_tensor(%s)"):format(a)
-    elseif kind == kinds.any then
-      tests[#tests + 1] = ("type(%s) ~= 'table'"):format(a)
-    elseif kind ~= kinds.table and kind ~= kinds.map and kind ~= kinds.size then
-      tests[#tests + 1] = ("(type(%s) ~= 'table' and test[%q](%s))"):format(a, param.name, a)
-    end
-  end
-  return #tests > 0 and "(" .. concat(tests, " or ") .. ")" or "false"
+local function list_of(n, prefix)
+  local out = {}
+  for i = 1, n do out[i] = prefix .. i end
+  return out
 end
 
-local function generate(spec)
-  local names, conditions, fills = {}, {}, {}
-  for i, param in ipairs(spec.params) do
-    local a = "a" .. i
-    names[i] = a
-    local test = i > spec.places and ("%s == nil"):format(a) or fast_test(param, a)
-    conditions[i] = param.required and test or ("(%s or %s == nil)"):format(test, a) -- == with a tensor calls a metamethod
-    if param.default ~= nil then fills[#fills + 1] = ("  if %s == nil then %s = default.%s end"):format(a, a, param.name) end
+-- The texts of a parameter's tests as one expression in `var`. `fast`: of the paths where a table of options may stand for the value.
+local function test_text(param, i, var, fast)
+  local tests = {}
+  for k, kind in ipairs(param.kinds) do
+    if fast and kind.map then return "false" end
+    tests[k] = "(" .. (fast and kind.fast or kind.text) .. ")"
   end
-  local list = concat(names, ", ")
+  return "(" .. concat(tests, " or "):gsub("ENUM", "enum" .. i):gsub("VAR", var) .. ")"
+end
+
+-- The condition that every parameter fits or is absent where it may be; those behind the last position are absent.
+local function fits_text(spec, n)
+  local conditions = {}
+  for i = 1, n do
+    local param = spec.params[i]
+    local test = test_text(param, i, "a" .. i, true)
+    conditions[i] = param.required and test or ("(a%d == nil or %s)"):format(i, test)
+  end
+  return #conditions > 0 and concat(conditions, " and ") or "true"
+end
+
+local header = {}
+for name in pairs(kinds.tools) do header[#header + 1] = name end
+sort(header)
+header = ("local %s = kit.%s"):format(concat(header, ", "), concat(header, ", kit."))
+
+local function enum_locals(spec)
+  local out = {}
+  for i, param in ipairs(spec.params) do
+    if param.enum then out[#out + 1] = ("local enum%d = spec.params[%d].enum"):format(i, i) end
+  end
+  return concat(out, "\n")
+end
+
+-- Moves the options of the table `o` to the parameters; only when it holds nothing else they are final.
+local function options_text(spec, otherwise)
+  local lines = {"local count, v = 0"}
+  for i, param in ipairs(spec.params) do
+    lines[#lines + 1] = ("v = o[%q] if v ~= nil then if a%d ~= nil then return %s end a%d, count = v, count + 1 end"):format(param.name, i, otherwise, i)
+  end
+  return concat(lines, "\n")
+end
+
+-- Are there `count` names in the table, which holds at least these?
+local function holds(o, count)
+  local key
+  for _ = 1, count do key = next(o, key) end
+  return next(o, key) == nil
+end
+
+-- The way of a call with a table of names: straight code, and the slow path when that is not enough.
+local function named_text(spec)
+  local n, places = #spec.params, spec.places
+  local a, p = list_of(n, "a"), list_of(places, "p")
+  local given = concat(p, ", ") .. (places > 0 and ", " or "")
+  local otherwise = ("slow(spec, %sextra, more, ...)"):format(given)
+  local find = {"local o", "if extra ~= nil then o = extra"}
+  for i = places, 1, -1 do find[#find + 1] = ("elseif a%d ~= nil then o, a%d = a%d, nil"):format(i, i, i) end
   return concat({
-    "local spec, slow, is_tensor, is_size, floor, type, select, test, default = ...",
-    ("return function(%s%s...)"):format(list, #names > 0 and ", " or ""),
-    ("  if not (select('#', ...) == 0%s) then"):format(#names > 0 and " and " .. concat(conditions, " and ") or ""),
-    ("    return slow(spec, %d + select('#', ...), %s%s...)"):format(#names, list, #names > 0 and ", " or ""),
-    "  end",
-    concat(fills, "\n"),
-    ("  return %s"):format(list),
+    ("return function(%sextra, more, ...)"):format(given),
+    n > 0 and ("local %s%s"):format(concat(a, ", "), places > 0 and " = " .. concat(p, ", ") or "") or "",
+    ("if more ~= nil or select('#', ...) > 0 then return %s end"):format(otherwise),
+    concat(find, "\n") .. " end",
+    ("if type(o) ~= 'table' or getmetatable(o) ~= nil then return %s end"):format(otherwise),
+    options_text(spec, otherwise),
+    ("if count > 0 and holds(o, count) and %s then return %s end"):format(fits_text(spec, n), n > 0 and concat(a, ", ") or "nil"),
+    ("return %s"):format(otherwise),
     "end",
   }, "\n")
 end
 
---- The texts of all signatures read so far, by name: what `help` knows of modules and functions.
+-- The same where the last parameter by position gathers several values.
+local function gathered_text(spec)
+  local n, at = #spec.params, spec.variadic
+  local a, p = list_of(n, "a"), list_of(at - 1, "p")
+  local given = concat(p, ", ") .. (at > 1 and ", " or "")
+  local otherwise = ("slow(spec, %s...)"):format(given)
+  return concat({
+    ("return function(%s...)"):format(given),
+    ("local %s%s"):format(concat(a, ", "), at > 1 and " = " .. concat(p, ", ") or ""),
+    "local list, last, o = {...}, select('#', ...)",
+    "while last > 0 and list[last] == nil do last = last - 1 end",
+    ("if last == 0 then return %s end"):format(otherwise),
+    "o = list[last]",
+    ("if type(o) == 'table' and getmetatable(o) == nil and o[1] == nil and next(o) ~= nil then list[last], last = nil, last - 1 else o = nil end"):format(),
+    ("if last == 1 and type(list[1]) ~= 'number' then a%d = list[1] elseif last > 0 then a%d = list end"):format(at, at),
+    "if o then",
+    options_text(spec, otherwise),
+    ("if not holds(o, count) then return %s end"):format(otherwise),
+    "end",
+    ("if %s then return %s end"):format(fits_text(spec, n), concat(a, ", ")),
+    ("return %s"):format(otherwise),
+    "end",
+  }, "\n")
+end
+
+local function conversions(spec)
+  local lines = {}
+  for i, param in ipairs(spec.params) do
+    if param.default ~= nil then lines[#lines + 1] = ("if a%d == nil then a%d = default.%s end"):format(i, i, param.name) end
+    if param.convert then lines[#lines + 1] = ("if a%d ~= nil then a%d = %s end"):format(i, i, (param.convert:gsub("VAR", "a" .. i))) end
+  end
+  return concat(lines, "\n")
+end
+
+-- The function itself: arguments by position pass straight through; `tail` is what is done with a1, a2 ..., the values of the parameters.
+local function main_text(spec, tail)
+  local n, places = #spec.params, spec.places
+  local a, p = list_of(n, "a"), list_of(places, "a")
+  local given = concat(p, ", ") .. (places > 0 and ", " or "")
+  local behind = {}
+  for i = places + 1, n do behind[#behind + 1] = "a" .. i end
+  local required = false
+  for i = places + 1, n do required = required or spec.params[i].required end
+  return concat({
+    ("return function(%sextra, more, ...)"):format(given),
+    #behind > 0 and "local " .. concat(behind, ", ") or "",
+    ("if not (select('#', ...) == 0 and extra == nil and more == nil and %s) then"):format(required and "false" or fits_text(spec, places)),
+    n > 0 and ("%s = other(%sextra, more, ...)"):format(concat(a, ", "), given) or "other(extra, more, ...)",
+    "end",
+    conversions(spec),
+    tail,
+    "end",
+  }, "\n")
+end
+
+local function load_text(spec, text, env)
+  local chunk = assert(loadstring(text, "=lunette.signature." .. spec.name))
+  return chunk(spec, kinds.tools, env)
+end
+
+-- A stand-in for the second way that is compiled at its first call.
+local function other_way(spec, prelude)
+  local fn
+  return function(...)
+    if not fn then
+      fn = load_text(spec, prelude .. (spec.variadic and gathered_text(spec) or named_text(spec)), {slow = slow, holds = holds})
+    end
+    return fn(...)
+  end
+end
+
+-- The tests of the slow path, from the same texts.
+local function add_fits(spec, prelude)
+  for i, param in ipairs(spec.params) do
+    param.fits = load_text(spec, prelude .. "return function(a) return " .. test_text(param, i, "a", false) .. " end")
+    assert(param.default == nil or param.fits(param.default), "the default of " .. param.name .. " is none of its kinds")
+  end
+end
+
+--- A function of the signature `spec` (from `read`) that checks its arguments and then runs `tail`, Lua text in which a1, a2 ... are the values of the
+-- parameters and `env` a table of the caller's.
+function arguments.compile(spec, tail, env)
+  kinds.tools.is_tensor = require("lunette.ffi").is_tensor
+  kinds.tools.is_size = require("lunette.size").is_size
+  local prelude = "local spec, kit, env = ...\n" .. header .. "\nlocal select, slow, holds = select, env and env.slow, env and env.holds\n" .. enum_locals(spec) .. "\n"
+  add_fits(spec, prelude)
+  local default = {}
+  for _, param in ipairs(spec.params) do default[param.name] = param.default end
+  local inner = {other = other_way(spec, prelude), default = default, env = env}
+  return load_text(spec, prelude .. "local other, default, env = env.other, env.default, env.env\n" .. main_text(spec, tail), inner)
+end
+
+--- The texts of all signatures by name: what `help` knows of modules and functions.
 arguments.signatures = {}
 
 --- A function that takes `...` and returns the values of the parameters in the order of `text` (see the head of this file).
 function arguments.signature(name, text)
-  local spec = read_signature(name, text)
   arguments.signatures[name] = text
-  if spec.variadic then
-    return function(...) return slow(spec, select("#", ...), ...) end
+  local fn
+  return function(...)
+    if not fn then
+      local spec = arguments.read(name, text)
+      fn = arguments.compile(spec, #spec.params > 0 and "return " .. concat(list_of(#spec.params, "a"), ", ") or "return")
+    end
+    return fn(...)
   end
-  local test, default = {}, {}
-  for _, param in ipairs(spec.params) do
-    test[param.name] = function(value) return fits(param, value) end
-    default[param.name] = param.default
-  end
-  local chunk = assert(loadstring(generate(spec), "=lunette.signature." .. name))
-  return chunk(spec, slow, is_tensor, is_size, floor, type, select, test, default)
 end
 
 return arguments

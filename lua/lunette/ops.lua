@@ -85,7 +85,7 @@ local KINDS = {int = "int", float = "number", bool = "bool", dtype = "dtype", de
 
 local function parameter_text(param)
   local kind = param.kind == "enum" and "enum(" .. param.choices .. ")" or KINDS[param.kind]
-  local default = param.default and "=" .. param.default or ""
+  local default = param.default and "=" .. param.default:gsub("math.huge", "inf") or ""
   return param.name .. ":" .. kind .. (param.optional and "?" or "") .. default
 end
 

@@ -1,0 +1,69 @@
+--- Errors that blame the caller's line, and the nearest names that they suggest.
+
+local getinfo, floor, min, sort = debug.getinfo, math.floor, math.min, table.sort
+local type, error, ipairs, pairs, tostring, setmetatable = type, error, ipairs, pairs, tostring, setmetatable
+
+local errors = {}
+local root = getinfo(1, "S").source:match("^(.*)errors%.lua$")
+
+-- Lunette's own files, and the code it writes for itself, which is named "=lunette...".
+local function is_own(source) return source:sub(1, #root) == root or source:sub(1, 8) == "=lunette" end
+
+--- Raises `message` at the innermost line outside Lunette's own files.
+function errors.fail(message)
+  local level = 2
+  local info = getinfo(level, "S")
+  while info and (info.what == "C" or is_own(info.source)) do
+    level = level + 1
+    info = getinfo(level, "S")
+  end
+  error(message, info and level or 0)
+end
+
+-- Nearest names --------------------------------------------------------------------------------------------------------------------------
+
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local corner = row[0]
+    row[0] = i
+    for j = 1, #b do
+      local cost = corner + (a:byte(i) == b:byte(j) and 0 or 1)
+      corner = row[j]
+      row[j] = min(cost, row[j] + 1, row[j - 1] + 1)
+    end
+  end
+  return row[#b]
+end
+
+--- The string among `names` (an array) that is nearest to `name`, nil when none is near.
+function errors.nearest(name, names)
+  if #name > 64 then return nil end
+  local best, least = nil, floor(#name / 2) + 1
+  for _, candidate in ipairs(names) do
+    local d = distance(name:lower(), candidate:lower())
+    if d < least then best, least = candidate, d end
+  end
+  return best
+end
+
+--- "; did you mean 'x'?" or "".
+function errors.hint(name, names)
+  local near = type(name) == "string" and errors.nearest(name, names)
+  return near and ("; did you mean '%s'?"):format(near) or ""
+end
+
+--- Makes a missing name of `package` an error that shows the nearest one; `title` is what scripts call it.
+function errors.strict(package, title)
+  local meta = {__package = title}
+  function meta.__index(_, name)
+    local names = {}
+    for known in pairs(package) do names[#names + 1] = known end
+    sort(names)
+    errors.fail(("%s.%s does not exist%s"):format(title, tostring(name), errors.hint(name, names)))
+  end
+  return setmetatable(package, meta)
+end
+
+return errors
