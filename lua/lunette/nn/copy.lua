@@ -67,11 +67,13 @@ function copy_any(x, memo)
   if kind ~= "table" and kind ~= "userdata" then return x end
   if memo[x] ~= nil then return memo[x] end
   if arguments.is_module(x) then return copy_module(x, memo) end
+  if object.is(x) then return object.copy(x, copy_any, memo) end
   if kind == "table" then return copy_table(x, memo) end
   return x
 end
 
---- A copy of a module, tensor or table with all below it. What is shared inside is shared inside the copy; functions and classes stay the same.
+--- A copy of a module, optimizer, dataset, tensor or table with all below it. What is shared inside is shared inside the copy, so that
+-- `lt.deepcopy{net, optimizer}` gives an optimizer of the copied net; functions and classes stay the same.
 function copy.deepcopy(x) return copy_any(x, {}) end
 
 --- Is `x` of one of the classes, or of a class below them? Classes of modules, nn.Parameter, optimizers, datasets.

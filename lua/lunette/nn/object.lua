@@ -41,7 +41,7 @@ local function allocate(owner)
   local meta = getmetatable(self)
   local fields = setmetatable({}, {__index = function(_, key) return item(self, key) end})
   meta.__index, meta.__newindex, meta.__len, meta.__call, meta.__tostring = fields, fields, length, call, text
-  meta.class = owner
+  meta.class, meta.is_lunette_object = owner, true
   return self
 end
 
@@ -55,8 +55,9 @@ local function class_text(owner) return "class " .. owner.__name end
 
 --- A class `name` below `parent` (may be nil), and the parent: owner(...) makes an object and runs `__init`.
 function object.class(name, parent)
-  local owner = {__name = name}
-  owner.class = owner
+  local owner = {__name = name, __lineage = {}}
+  owner.class, owner.__lineage[owner] = owner, true
+  for above in pairs(parent and parent.__lineage or {}) do owner.__lineage[above] = true end
   if not parent then
     owner.__init = function() end
     owner.__repr = function(self) return self.class.__name end
@@ -72,15 +73,36 @@ function object.subclass(parent, name)
   return object.class(name, parent)
 end
 
+--- Refuses a call of a method without its object: `optimizer.step()`.
+function object.check_self(self, owner, method)
+  if object.isinstance(self, owner) then return end
+  local name = owner.__name
+  local variable = name:lower()
+  arguments.fail(("%s is a method of %s, called with a colon: %s:%s(...)"):format(method, name, variable, method))
+end
+
+--- A copy of an object for lt.deepcopy: each field through `copy_any`. A class that keeps more than fields can tell completes the copy in
+-- `__copied(self, original)`.
+function object.copy(original, copy_any, memo)
+  local owner = getmetatable(original).class
+  local new = allocate(owner)
+  memo[original] = new
+  for key, value in pairs(getmetatable(original).__index) do new[key] = copy_any(value, memo) end
+  if owner.__copied then owner.__copied(new, original) end
+  return new
+end
+
+--- Is `x` an object of a class made here?
+function object.is(x)
+  local meta = type(x) == "userdata" and getmetatable(x)
+  return meta and meta.is_lunette_object == true
+end
+
 --- Is `x` an object of the class or of one below it?
 function object.isinstance(x, owner)
   local meta = type(x) == "userdata" and getmetatable(x)
-  local current = meta and meta.class
-  while current do
-    if current == owner then return true end
-    current = getmetatable(current).__index
-  end
-  return false
+  local lineage = meta and meta.is_lunette_object and meta.class.__lineage
+  return (lineage and lineage[owner]) == true
 end
 
 return object

@@ -2,63 +2,61 @@
 
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
-local owned = require("lunette.nn.owned")
 local Optimizer = require("lunette.optim.optimizer")
-local ffi = require("ffi")
 
-local fail = arguments.fail
+local fail, describe = arguments.fail, arguments.describe
 
 local adam = {}
-local names = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
 
 local Base = Optimizer:subclass("Adam")
 
+Base.state_fields = {step = "count", exp_avg = "moment", exp_avg_sq = "moment", max_exp_avg_sq = "moment"}
+Base.state_required = {"step", "exp_avg", "exp_avg_sq"}
+
+local MOMENTS, AMSGRAD = {"exp_avg", "exp_avg_sq"}, {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
+
 function Base:check_group(group)
   local betas = group.betas
-  local name = self.class.__name
   self:check_number(group, "lr", 0)
   self:check_number(group, "eps", 0)
   self:check_number(group, "weight_decay", 0)
-  if type(betas) ~= "table" or #betas ~= 2 then fail(("%s: betas must be an array of two numbers"):format(name)) end
+  self:check_bool(group, "amsgrad")
+  self:check_bool(group, "maximize")
+  if type(betas) ~= "table" or #betas ~= 2 then
+    fail(("%s: betas must be an array of two numbers, not %s"):format(self.class.__name, describe(betas)))
+  end
   for i = 1, 2 do
     if type(betas[i]) ~= "number" or not (betas[i] >= 0 and betas[i] < 1) then
-      fail(("%s: betas must lie in [0, 1), not %s"):format(name, tostring(betas[i])))
+      fail(("%s: betas must lie in [0, 1), not %s"):format(self.class.__name, describe(betas[i])))
     end
   end
 end
 
-local function zeros(p) return owned(require("lunette.create").zeros_like(p.data)) end
-
-local function attach(self, arrays, i, p, amsgrad)
-  local state = self.state[p.id] or {step = 0, exp_avg = zeros(p), exp_avg_sq = zeros(p)}
-  self.state[p.id] = state
-  if amsgrad and not state.max_exp_avg_sq then state.max_exp_avg_sq = zeros(p) end
-  for _, name in ipairs(names) do
-    if state[name] then arrays[name][i] = state[name]._p end
-  end
-  arrays.states[i], arrays.step[i] = state, state.step
-end
-
--- Counts the step of each parameter that has a gradient.
-local function count_steps(self, group, arrays)
-  for i = 0, arrays.n - 1 do
-    if self.has_grad(arrays, i) then
-      if arrays.exp_avg[i] == nil or group.amsgrad and arrays.max_exp_avg_sq[i] == nil then
-        attach(self, arrays, i, group.params[i + 1], group.amsgrad)
+-- The number of the step that each parameter is about to take, from 1; states count what has been taken.
+local function number_steps(self, block)
+  local steps, states, params = block.steps, block.states, block.params
+  for i = 1, block.n do
+    if params[i - 1].grad ~= nil then
+      local taken = states[i].step or 0
+      if not (type(taken) == "number" and taken >= 0) then
+        fail(("%s: step in the state of a parameter must be a number from 0, not %s"):format(self.class.__name, describe(taken)))
       end
-      local state = arrays.states[i]
-      state.step = state.step + 1
-      arrays.step[i] = state.step
+      steps[i - 1] = taken + 1
     end
   end
+  return steps
 end
 
 function Base:step_group(group)
-  local arrays = self:arrays_of(group, names)
-  if not arrays.step then arrays.step, arrays.states = ffi.new("int64_t[?]", arrays.n), {} end
-  count_steps(self, group, arrays)
-  base.check(base.C.ln_adam_step(arrays.params, arrays.exp_avg, arrays.exp_avg_sq, group.amsgrad and arrays.max_exp_avg_sq or nil, arrays.n,
-    arrays.step, group.lr, group.betas[1], group.betas[2], group.eps, group.weight_decay, self.decoupled, group.maximize))
+  local amsgrad = group.amsgrad
+  local block = self:block_of(group, amsgrad and AMSGRAD or MOMENTS)
+  local steps, states, params = number_steps(self, block), block.states, block.params
+  local moments, betas = block.tensors, group.betas
+  base.check(base.C.ln_adam_step(params, moments.exp_avg, moments.exp_avg_sq, amsgrad and moments.max_exp_avg_sq or nil, block.n, steps,
+    group.lr, betas[1], betas[2], group.eps, group.weight_decay, self.decoupled, group.maximize))
+  for i = 1, block.n do
+    if params[i - 1].grad ~= nil then states[i].step = tonumber(steps[i - 1]) end
+  end
 end
 
 -- decoupled: weight decay shrinks the parameters themselves, not the gradient.

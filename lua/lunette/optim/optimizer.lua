@@ -1,187 +1,389 @@
---- What all optimizers share: parameter groups, zero_grad, state dicts.
+--- What all optimizers share: parameter groups, steps, zero_grad, state dicts.
 --
--- A step is one C call for each group. It works on arrays of pointers that are kept between steps: `arrays_of` makes them, the optimizer's
--- `prepare` fills in what its rule needs. The state of a parameter is a plain table in `opt.state`, by the parameter's id.
+-- A step is one C call for each group. Its arrays of pointers are kept, together with the handles behind them, as long as `param_groups` and
+-- `state` hold the very same objects, which each step compares; so either may be changed freely in between. The state of a parameter is a plain
+-- table in `opt.state`, by the parameter's id.
 
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
+local create = require("lunette.create")
 local object = require("lunette.nn.object")
 local owned = require("lunette.nn.owned")
 local ffi = require("ffi")
 
-local fail, describe = arguments.fail, arguments.describe
+local fail, describe, is_tensor, pointer, C = arguments.fail, arguments.describe, base.is_tensor, base.pointer, base.C
+local type, ipairs, pairs, rawequal, setmetatable = type, ipairs, pairs, rawequal, setmetatable
 
 local Optimizer = object.class("Optimizer")
 Optimizer.subclass = object.subclass
 
+-- What this file raises on behalf of a class: "SGD: ...".
+local function refuse(self, format, ...) fail(("%s: " .. format):format(self.class.__name, ...)) end
+
 -- Groups ---------------------------------------------------------------------------------------------------------------------------------
 
-local function check_params(name, params)
-  if base.is_tensor(params) then params = {params} end
-  if type(params) ~= "table" then fail(("%s: params must be an array of tensors or of groups, not %s"):format(name, describe(params))) end
-  if #params == 0 then fail(("%s: the array of parameters is empty"):format(name)) end
+--- A list of parameters, copied from an array or a single tensor.
+local function checked_params(self, params)
+  if is_tensor(params) then return {params} end
+  if type(params) ~= "table" then refuse(self, "params must be an array of tensors or of groups, not %s", describe(params)) end
+  if #params == 0 then refuse(self, "the array of parameters is empty") end
+  local list = {}
   for i = 1, #params do
-    if not base.is_tensor(params[i]) then fail(("%s: parameter %d must be a tensor, not %s"):format(name, i, describe(params[i]))) end
-    if not params[i].is_leaf then
-      fail(("%s: parameter %d is no leaf, it was computed by %s"):format(name, i, tostring(params[i].grad_fn)))
-    end
+    local p = params[i]
+    if not is_tensor(p) then refuse(self, "parameter %d must be a tensor, not %s", i, describe(p)) end
+    if not p.is_leaf then refuse(self, "parameter %d is no leaf, it was computed by %s", i, tostring(p.grad_fn)) end
+    list[i] = p
   end
-  return params
+  return list
+end
+
+local function check_unique(self, new)
+  local known = {}
+  local function note(p)
+    if known[p.id] then refuse(self, "a parameter of shape %s stands in more than one place", tostring(p.shape)) end
+    known[p.id] = true
+  end
+  for _, group in ipairs(self.param_groups) do
+    for _, p in ipairs(group.params) do note(p) end
+  end
+  for _, p in ipairs(new.params) do note(p) end
+end
+
+-- The names that a group may hold: the options of the optimizer, `params`, and `initial_lr`, which a schedule sets.
+local function check_option(self, key)
+  if self.defaults[key] ~= nil or key == "initial_lr" or key == "params" then return end
+  local names = {"params"}
+  for name in pairs(self.defaults) do names[#names + 1] = name end
+  table.sort(names)
+  refuse(self, "a group has no option '%s'%s", tostring(key), arguments.hint(key, names))
+end
+
+--- A group is a plain table that refuses names that no option has.
+local function guarded(self, group)
+  return setmetatable(group, {
+    __newindex = function(to, key, value)
+      check_option(self, key)
+      rawset(to, key, value)
+    end,
+  })
 end
 
 --- Adds a table with `params` and, by name, what differs from the defaults.
 function Optimizer:add_param_group(group)
-  local name = self.class.__name
-  if type(group) ~= "table" or group.params == nil then
-    fail(("%s: a group is a table with params, not %s"):format(name, describe(group)))
-  end
-  local new, names = {params = check_params(name, group.params)}, {"params"}
-  for key, value in pairs(self.defaults) do new[key], names[#names + 1] = value, key end
+  object.check_self(self, Optimizer, "add_param_group")
+  if type(group) ~= "table" or group.params == nil then refuse(self, "a group is a table with params, not %s", describe(group)) end
+  local new = {}
+  for key, value in pairs(self.defaults) do new[key] = value end
   for key, value in pairs(group) do
-    if key ~= "params" then
-      if self.defaults[key] == nil and key ~= "initial_lr" then
-        fail(("%s: a group has no option '%s'%s"):format(name, tostring(key), arguments.hint(key, names)))
-      end
-      new[key] = value
-    end
+    check_option(self, key)
+    new[key] = value
   end
-  for _, p in ipairs(new.params) do
-    if self.known[p.id] then fail(("%s: a parameter of shape %s stands in more than one place"):format(name, tostring(p.shape))) end
-    self.known[p.id] = true
-  end
+  new.params = checked_params(self, group.params)
+  check_unique(self, new)
   self:check_group(new)
-  self.param_groups[#self.param_groups + 1] = new
-  self.all = nil
+  self.param_groups[#self.param_groups + 1] = guarded(self, new)
 end
 
---- Overridden to check the options of a group.
+--- Overridden to check the options of a group; called when a group is added or loaded and before each step.
 function Optimizer.check_group() end
 
 --- defaults: the options of groups that do not name their own.
 function Optimizer:setup(params, defaults)
-  self.defaults, self.param_groups, self.state, self.known = defaults, {}, {}, {}
-  self.arrays = setmetatable({}, {__mode = "k"})
+  self.defaults, self.param_groups, self.state = defaults, {}, {}
+  self.lists, self.blocks = setmetatable({}, {__mode = "k"}), setmetatable({}, {__mode = "k"})
   local first = type(params) == "table" and params[1]
-  if type(first) == "table" then
-    for _, group in ipairs(params) do self:add_param_group(group) end
-  else
-    self:add_param_group({params = check_params(self.class.__name, params)})
-  end
+  if type(first) ~= "table" then return self:add_param_group({params = checked_params(self, params)}) end
+  for _, group in ipairs(params) do self:add_param_group(group) end
 end
 
---- An option of a group that must be a number of at least `least`.
+--- An option of a group that must be a number, of at least `least` if that is given.
 function Optimizer:check_number(group, key, least)
   local value = group[key]
-  local good = type(value) == "number" and value >= least
-  if not good then
-    fail(("%s: %s must be a number of at least %s, not %s"):format(self.class.__name, key, tostring(least), describe(value)))
-  end
+  local good = type(value) == "number" and (value >= (least or value))
+  if not good then refuse(self, "%s must be a number%s, not %s", key, least and (" of at least %s"):format(least) or "", describe(value)) end
+end
+
+--- An option of a group that must be true or false.
+function Optimizer:check_bool(group, key)
+  if type(group[key]) ~= "boolean" then refuse(self, "%s must be true or false, not %s", key, describe(group[key])) end
 end
 
 -- Steps ----------------------------------------------------------------------------------------------------------------------------------
 
---- The arrays of a group: n, params, and those that the optimizer adds, all NULL at first.
-function Optimizer:arrays_of(group, names)
-  local arrays = self.arrays[group]
-  if arrays and arrays.n == #group.params then return arrays end
-  arrays = {n = #group.params, missing = #group.params, params = ffi.new("ln_tensor *[?]", #group.params)}
-  for i, p in ipairs(group.params) do arrays.params[i - 1] = p._p end
-  for _, name in ipairs(names) do arrays[name] = ffi.new("ln_tensor *[?]", arrays.n) end
-  self.arrays[group] = arrays
-  return arrays
+local NOTHING = {}
+
+local function pointers(handles)
+  local array = ffi.new("ln_tensor *[?]", #handles)
+  for i, h in ipairs(handles) do array[i - 1] = pointer(h) end
+  return array
 end
 
---- Does entry i of the arrays have a gradient?
-function Optimizer.has_grad(arrays, i) return arrays.params[i].grad ~= nil end
+-- Not released with a scope, nor finalized while the program ends.
+local function alive(h)
+  local p = h._p
+  return p ~= nil and p.generation == h._gen
+end
+
+--- Do the first n entries of `array` still hold the handles, and nothing behind them, and did no scope release a tensor?
+local function same_handles(array, handles, n)
+  if #array ~= n then return false end
+  for i = 1, n do
+    local h = handles[i]
+    if not (rawequal(array[i], h) and alive(h)) then return false end
+  end
+  return true
+end
+
+local function new_list(self, params)
+  local handles = {}
+  for i = 1, #params do
+    if not is_tensor(params[i]) then refuse(self, "parameter %d must be a tensor, not %s", i, describe(params[i])) end
+    handles[i] = params[i]
+  end
+  return {n = #handles, handles = handles, array = pointers(handles)}
+end
+
+--- The parameters of a group: how many, their handles, and an array of pointers.
+local function list_of(self, group)
+  local list, params = self.lists[group], group.params
+  if list and same_handles(params, list.handles, list.n) then return list end
+  list = new_list(self, params)
+  self.lists[group] = list
+  return list
+end
+
+--- The table with the state of a parameter, made when there is none.
+local function state_of(self, p)
+  local all = self.state
+  if type(all) ~= "table" then refuse(self, "state must be a table of states by the parameters' ids, not %s", describe(all)) end
+  local state = all[p.id]
+  if state == nil then
+    state = {}
+    all[p.id] = state
+  end
+  if type(state) ~= "table" then refuse(self, "the state of a parameter must be a table, not %s", describe(state)) end
+  return state
+end
+
+local function state_tensor(self, p, state, name)
+  local t = state[name]
+  if t == nil then
+    t = owned(create.zeros_like(p.data))
+    state[name] = t
+  elseif not is_tensor(t) then
+    refuse(self, "%s in the state of a parameter must be a tensor, not %s", name, describe(t))
+  end
+  return t
+end
+
+-- Adds the state tensors of parameter i to a block: pointers to the arrays, and where each stands to `owners`, `keys` and `handles`.
+local function add_states(self, block, i, p, names)
+  local state, owners, keys, handles = state_of(self, p), block.owners, block.keys, block.handles
+  block.states[i], block.fresh[i - 1] = state, state[names[1]] == nil
+  block.has_fresh = block.has_fresh or block.fresh[i - 1]
+  for _, name in ipairs(names) do
+    local t, at = state_tensor(self, p, state, name), #keys + 1
+    owners[at], keys[at], handles[at] = state, name, t
+    block.tensors[name][i - 1] = pointer(t)
+  end
+end
+
+local function new_block(self, list, names)
+  local n = list.n
+  local block = {
+    list = list, n = n, params = list.array, names = names, tensors = {}, states = {}, ids = {}, all = self.state, owners = {}, keys = {}, handles = {},
+    fresh = ffi.new("bool[?]", n), steps = ffi.new("int64_t[?]", n),
+  }
+  for _, name in ipairs(names) do block.tensors[name] = ffi.new("ln_tensor *[?]", n) end
+  for i, p in ipairs(list.handles) do
+    block.ids[i], block.states[i] = p.id, false
+    if names[1] and list.array[i - 1].grad ~= nil then add_states(self, block, i, p, names) end
+  end
+  return block
+end
+
+-- Is the state where the block found it, and has no other parameter a gradient?
+local function same_states(all, block)
+  local params, ids, states = block.params, block.ids, block.states
+  for i = 1, block.n do
+    local state = states[i]
+    if state then
+      if not rawequal(all[ids[i]], state) then return false end
+    elseif params[i - 1].grad ~= nil then
+      return false
+    end
+  end
+  local owners, keys, handles = block.owners, block.keys, block.handles
+  for k = 1, #keys do
+    local h = handles[k]
+    if not (rawequal(owners[k][keys[k]], h) and alive(h)) then return false end
+  end
+  return true
+end
+
+--- What a step over a group needs, for `n` parameters, in arrays for C: `params`; `tensors[name]`, for each of the names, the state tensors of the
+-- parameters that have had a gradient, made as zeros where they are missing; `fresh`, whether the first of them was made for this very step;
+-- `steps`, for the step to fill in. `states` are the tables that the state tensors stand in, false where there is none.
+function Optimizer:block_of(group, names)
+  local block, list = self.blocks[group], list_of(self, group)
+  if block and rawequal(block.list, list) and rawequal(block.names, names) then
+    if not names[1] then return block end
+    if rawequal(block.all, self.state) and same_states(block.all, block) then
+      if block.has_fresh then ffi.fill(block.fresh, block.n) end
+      block.has_fresh = false
+      return block
+    end
+  end
+  block = new_block(self, list, names)
+  self.blocks[group] = block
+  return block
+end
 
 --- Runs `closure`, if any, and hands on what it returns; then lets each group step.
 function Optimizer:step(closure)
+  object.check_self(self, Optimizer, "step")
   local loss
   if closure ~= nil then
-    if type(closure) ~= "function" then fail(("%s: step takes a function, not %s"):format(self.class.__name, describe(closure))) end
+    if type(closure) ~= "function" then refuse(self, "step takes a function, not %s", describe(closure)) end
     loss = closure()
   end
-  for _, group in ipairs(self.param_groups) do self:step_group(group) end
+  for _, group in ipairs(self.param_groups) do
+    self:check_group(group)
+    self:step_group(group)
+  end
   return loss
 end
 
 local parse_zero = arguments.signature("zero_grad", "set_to_none:bool=false")
 
-local function all_params(self)
-  if self.all then return self.all end
-  local list = {}
-  for _, group in ipairs(self.param_groups) do
-    for _, p in ipairs(group.params) do list[#list + 1] = p end
-  end
-  self.all = {n = #list, list = list, params = ffi.new("ln_tensor *[?]", #list)}
-  for i, p in ipairs(list) do self.all.params[i - 1] = p._p end
-  return self.all
-end
-
 --- Fills all gradients with zeros, or drops them.
 function Optimizer:zero_grad(...)
+  object.check_self(self, Optimizer, "zero_grad")
   local set_to_none = parse_zero(...)
-  local all = all_params(self)
-  base.check(base.C.ln_zero_grad(all.params, all.n, set_to_none))
+  for _, group in ipairs(self.param_groups) do
+    local list = list_of(self, group)
+    base.check(C.ln_zero_grad(list.array, list.n, set_to_none))
+  end
 end
 
--- State ----------------------------------------------------------------------------------------------------------------------------------
+-- State dicts ----------------------------------------------------------------------------------------------------------------------------
 
---- {state = {[place] = ...}, param_groups = {...}}: parameters are named by their place over all groups, from 0.
+--- {state = {[index] = ...}, param_groups = {...}}: parameters are named by their index over all groups, from 0.
 function Optimizer:state_dict()
-  local out, place = {state = {}, param_groups = {}}, 0
+  object.check_self(self, Optimizer, "state_dict")
+  local out, index = {state = {}, param_groups = {}}, 0
   for g, group in ipairs(self.param_groups) do
     local copy = {}
     for key, value in pairs(group) do copy[key] = value end
     copy.params = {}
     for i, p in ipairs(group.params) do
-      copy.params[i] = place
-      if self.state[p.id] then out.state[place] = self.state[p.id] end
-      place = place + 1
+      copy.params[i] = index
+      out.state[index] = self.state[p.id]
+      index = index + 1
     end
     out.param_groups[g] = copy
   end
   return out
 end
 
-local function copy_state(entry, p)
+local function is_count(x) return type(x) == "number" and x >= 0 and x % 1 == 0 end
+
+--- The kinds of values in the state of a parameter: how each is checked and copied when a state dict is loaded.
+local kinds = {
+  moment = function(self, p, name, value)
+    if not is_tensor(value) then refuse(self, "%s in the state dict must be a tensor, not %s", name, describe(value)) end
+    if value.shape ~= p.shape then
+      refuse(self, "%s in the state dict has shape %s, its parameter %s", name, tostring(value.shape), tostring(p.shape))
+    end
+    return owned(create.zeros_like(p.data):copy_(value:detach()))
+  end,
+  count = function(self, _, name, value)
+    if not is_count(value) then refuse(self, "%s in the state dict must be a whole number from 0, not %s", name, describe(value)) end
+    return value
+  end,
+}
+
+local function copy_value(p, value)
+  if is_tensor(value) then return owned(value:detach():to(p.device):to(p.dtype):clone()) end
+  if type(value) ~= "table" then return value end
   local copy = {}
-  for key, value in pairs(entry) do
-    copy[key] = value
-    if base.is_tensor(value) then copy[key] = owned(value:detach():to(p.device):to(p.dtype):clone()) end
-  end
+  for key, item in pairs(value) do copy[key] = copy_value(p, item) end
   return copy
 end
 
-local function check_state(self, state_dict)
-  local name = self.class.__name
+--- The state of parameter `index` for this optimizer. A class that declares `state_fields`, as {name = "moment" | "count"}, and `state_required`,
+-- an array of names, takes these alone; another one takes what comes.
+local function loaded_state(self, entry, p, index)
+  local fields, out = self.state_fields, {}
+  if type(entry) ~= "table" then refuse(self, "the state of parameter %d in the state dict must be a table, not %s", index, describe(entry)) end
+  for key, value in pairs(entry) do
+    local kind = fields and fields[key]
+    if fields and not kind then
+      refuse(self, "the state of parameter %d in the state dict has '%s', which this optimizer does not keep; was it another one's?", index, tostring(key))
+    end
+    if kind then out[key] = kinds[kind](self, p, key, value) else out[key] = copy_value(p, value) end
+  end
+  for _, name in ipairs(self.state_required or NOTHING) do
+    if out[name] == nil then refuse(self, "the state of parameter %d in the state dict lacks '%s'; was it another optimizer's?", index, name) end
+  end
+  return out
+end
+
+local function loaded_group(self, saved, group, g)
+  if type(saved) ~= "table" or type(saved.params) ~= "table" then
+    refuse(self, "param_groups[%d] of the state dict must be a table with params, not %s", g, describe(saved))
+  end
+  if #saved.params ~= #group.params then
+    refuse(self, "param_groups[%d] of the state dict has %d parameters, the optimizer's %d", g, #saved.params, #group.params)
+  end
+  local new = {}
+  for key, value in pairs(group) do new[key] = value end
+  for key, value in pairs(saved) do
+    check_option(self, key)
+    if key ~= "params" then new[key] = type(value) == "table" and {unpack(value)} or value end
+  end
+  self:check_group(new)
+  return new
+end
+
+--- Takes over options and state; parameters are matched by their index. When anything is wrong, nothing is taken over.
+function Optimizer:load_state_dict(state_dict)
+  object.check_self(self, Optimizer, "load_state_dict")
   if type(state_dict) ~= "table" or type(state_dict.param_groups) ~= "table" or type(state_dict.state) ~= "table" then
-    fail(("%s: load_state_dict takes what state_dict returned, not %s"):format(name, describe(state_dict)))
+    refuse(self, "load_state_dict takes what state_dict returned, not %s", describe(state_dict))
   end
   local saved, own = state_dict.param_groups, self.param_groups
-  if #saved ~= #own then fail(("%s: the state dict has %d parameter groups, the optimizer %d"):format(name, #saved, #own)) end
-  for g = 1, #own do
-    if #saved[g].params ~= #own[g].params then
-      fail(("%s: group %d of the state dict has %d parameters, the optimizer's %d"):format(name, g, #saved[g].params, #own[g].params))
+  if #saved ~= #own then refuse(self, "the state dict has %d parameter groups, the optimizer %d", #saved, #own) end
+  local groups, states, index = {}, {}, 0
+  for g, group in ipairs(own) do
+    groups[g] = loaded_group(self, saved[g], group, g)
+    for i, p in ipairs(group.params) do
+      local entry = state_dict.state[saved[g].params[i]]
+      if entry ~= nil then states[p.id] = loaded_state(self, entry, p, index) end
+      index = index + 1
+    end
+  end
+  for g, group in ipairs(own) do
+    for key, value in pairs(groups[g]) do rawset(group, key, value) end
+  end
+  self.state = states
+end
+
+-- Completes a copy by lt.deepcopy, whose fields are copies already: states stand under the ids of the copied parameters.
+function Optimizer:__copied(original)
+  local copies = self.state
+  self.lists, self.blocks, self.state = setmetatable({}, {__mode = "k"}), setmetatable({}, {__mode = "k"}), {}
+  for g, group in ipairs(self.param_groups) do
+    guarded(self, group)
+    for i, p in ipairs(group.params) do
+      local state = copies[original.param_groups[g].params[i].id]
+      for _, value in pairs(state or NOTHING) do owned(value) end
+      self.state[owned(p).id] = state
     end
   end
 end
 
---- Takes over options and state; parameters are matched by their place.
-function Optimizer:load_state_dict(state_dict)
-  check_state(self, state_dict)
-  self.state, self.arrays = {}, setmetatable({}, {__mode = "k"})
-  for g, group in ipairs(self.param_groups) do
-    local saved = state_dict.param_groups[g]
-    for key, value in pairs(saved) do
-      if key ~= "params" then group[key] = value end
-    end
-    for i, p in ipairs(group.params) do
-      local entry = state_dict.state[saved.params[i]]
-      if entry then self.state[p.id] = copy_state(entry, p) end
-    end
-  end
-end
+-- Text -----------------------------------------------------------------------------------------------------------------------------------
 
 local function group_lines(group, g)
   local names, lines = {}, {("Parameter Group %d"):format(g - 1)}
