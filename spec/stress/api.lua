@@ -18,7 +18,7 @@ local function params_of(name)
   return info and info.params
 end
 
-local function is_public(name) return type(name) == "string" and not name:find("^__") end
+local function is_public(name) return type(name) == "string" and not name:find("^_") end
 
 --- Methods of the object that `self` makes, from the class tables behind it.
 local function add_methods(self, ...)

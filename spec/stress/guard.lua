@@ -14,7 +14,8 @@ ffi.cdef([[
 local guard = {}
 
 local ITIMER_PROF, RLIMIT_AS, RLIMIT_FSIZE, RLIMIT_CORE = 2, 9, 1, 4
-local sanitized = os.getenv("ASAN_OPTIONS") ~= nil
+local sanitized = (os.getenv("ASAN_OPTIONS") or "") ~= ""
+guard.sanitized = sanitized
 local CPU_SECONDS = sanitized and 8 or 1
 local SECONDS = 10 * CPU_SECONDS -- by the clock: for calls that wait instead of computing
 
@@ -31,14 +32,14 @@ guard.at = 0
 
 local progress
 
---- Works in `folder` from now on and writes the call in hand to its file `progress`; at most 4 GB of memory and 64 MB a file may be used.
+--- Works in `folder` from now on and writes the call in hand to its file `progress`; at most 2 GB of memory and 64 MB a file may be used.
 function guard.start(folder)
   progress = assert(io.open(folder .. "/progress", "w"))
   progress:setvbuf("full")
   ffi.C.chdir(folder)
   restrict(RLIMIT_CORE, 0)
   restrict(RLIMIT_FSIZE, 64 * 2 ^ 20)
-  if not sanitized then restrict(RLIMIT_AS, 4 * 2 ^ 30) end -- the sanitizers reserve terabytes
+  if not sanitized then restrict(RLIMIT_AS, 2 * 2 ^ 30) end -- the sanitizers reserve terabytes
 end
 
 --- pcall(fn, ...) with the limits set anew; `text` is what the progress file says while it runs.
@@ -79,8 +80,9 @@ function guard.launch(script, words)
   assert(os.execute("mkdir " .. folder) == 0)
   local list = {}
   for i, word in ipairs(words) do list[i] = quoted(word) end
-  local command = ("LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;;' luajit %s %s %s > %s/out 2> %s/errors; echo $?"):format(
-    root, root, root, quoted(root .. "/spec/stress/" .. script), table.concat(list, " "), folder, folder, folder)
+  local options = sanitized and os.getenv("ASAN_OPTIONS") .. ":allocator_may_return_null=1:max_allocation_size_mb=2048" or ""
+  local command = ("ASAN_OPTIONS='%s' LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;;' luajit %s %s %s > %s/out 2> %s/errors; echo $?"):format(
+    options, root, root, root, quoted(root .. "/spec/stress/" .. script), table.concat(list, " "), folder, folder, folder)
   return {folder = folder, pipe = io.popen("exec 2> /dev/null bash -c " .. quoted(command))}
 end
 

@@ -7,60 +7,15 @@ local first, step, folder = tonumber(arg[1]), tonumber(arg[2]), arg[3]
 local guard = require("spec.stress.guard")
 local values = require("spec.stress.values")
 local api = require("spec.stress.api")
+local faults = require("spec.stress.faults")
+local choice = require("spec.stress.choice")
 local lt = require("lunette")
 
 local TRIES, TEMPLATES, MOST = 250, 3, 5 -- attempts to find calls that succeed, how many of these are kept, most arguments
 
-local function any(list) return list[math.random(#list)] end
-
---- The kinds of argument worth trying where no signature is known, as often as they are listed.
-local USUAL = {"tensor", "tensor", "tensor", "int", "int", "float", "bool", "ints", "dtype", "enum", "list", "object", "object", "absent"}
-
-local function by_signature(params, skip)
-  local list = {}
-  for i = 1 + skip, #params do
-    local p = params[i]
-    if p.optional or p.default then
-      if math.random(3) == 1 then break end
-    end
-    if p.choices and math.random(4) > 1 then
-      list[#list + 1] = ("%q"):format(any{p.choices:match("^[^|]+"), p.choices:match("[^|]+$")})
-    else
-      list[#list + 1] = any(values.plausible[p.kind] or values.plausible.object)
-    end
-  end
-  return list
-end
-
-local function some_arguments(entry)
-  if entry.params and math.random(5) > 1 then return by_signature(entry.params, entry.self and 1 or 0) end
-  local list = {}
-  for i = 1, math.random(0, 4) do list[i] = any(values.plausible[any(USUAL)]) end
-  return list
-end
+local any, some_arguments = choice.any, choice.arguments
 
 local function call_text(entry, self, list) return (entry.self and self .. ":" .. entry.method or entry.name) .. "(" .. table.concat(list, ", ") .. ")" end
-
---- What is wrong with an error, or nil: it must blame this file, which made the call, and must not come from inside Lua or the library.
-local function fault(message)
-  if type(message) ~= "string" then return "an error that is no string: " .. tostring(message) end
-  if message:find("raised by the callback", 1, true) or message == "not enough memory" then return nil end
-  if not message:find("^[^\n:]*spec/stress/%w+%.lua:%d+: ") and not message:find("^call:1: ") then return "blames another line: " .. message end
-  for _, inner in ipairs{"attempt to ", "bad argument #", "got no value", "stack overflow", "cannot convert"} do
-    if message:find(inner, 1, true) then return "not worded: " .. message end
-  end
-end
-
-local said = {}
-
---- Writes down a fault; one that was seen at the same line of Lunette before is the same.
-local function complain(entry, text, problem)
-  local key = problem:match("[%w_]+%.lua:%d+: .?[%a ]*") or entry.name .. problem
-  if said[key] then return end
-  said[key] = true
-  io.write(text, "\t", (problem:gsub("%s+", " ")), "\n")
-  io.flush()
-end
 
 local function arguments_of(list)
   local made = {}
@@ -84,12 +39,12 @@ local function attempt(entry, self_text, list)
   else
     ok, result = guard.call(text, entry.fn, unpack(made, 1, n))
   end
-  local problem = not ok and fault(result)
-  if problem then complain(entry, text, problem) end
+  local problem = not ok and faults.of(result)
+  if problem then faults.complain(text, problem) end
   if ok and type(result) ~= "table" then
     local used, message = guard.call(text .. ", used", use, result)
-    problem = not used and fault(message)
-    if problem then complain(entry, text .. "(x)", problem) end
+    problem = not used and faults.of(message)
+    if problem then faults.complain(text .. ", used", problem) end
   end
   return ok
 end

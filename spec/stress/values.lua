@@ -53,6 +53,12 @@ local makers = {
   file = function() return io.stdout end,
   fn = function() return function(...) return ... end end,
   raising = function() return function() error("raised by the callback", 0) end end,
+  reentrant = function()
+    return function(gradient)
+      (lt.rand(2, 3, {requires_grad = true}) ^ 2):sum():backward()
+      return lt.is_tensor(gradient) and gradient * 2 or nil
+    end
+  end,
   net = net,
   optimizer = function() return lt.optim.SGD(net():parameters(), {lr = 0.1, momentum = 0.9}) end,
   adam = function() return lt.optim.Adam(net():parameters()) end,
@@ -101,7 +107,7 @@ values.plausible = {
   device = lines("'cpu'"),
   enum = lines("'mean'\n'sum'\n'none'\n'constant'\n'same'\n'fan_in'\n'reflect'\n'relu'"),
   list = lines("{y, y}\n{x, x, x}\n{leaf}\n{number, number}\n{ids}\n{ids, ids}"),
-  object = lines("net\nfn\noptimizer\ndataset\ngenerator\nstate_dict\n{}\n'out'\n{1, 2, 3}\nnn.ReLU()\nnn.Linear(3, 3)\nnn.Parameter(y)\nnet:parameters()\n{a = y}\n'a'"),
+  object = lines("net\nfn\nraising\nreentrant\noptimizer\ndataset\ngenerator\nstate_dict\n{}\n'out'\n{1, 2, 3}\nnn.ReLU()\nnn.Linear(3, 3)\nnn.Parameter(y)\nnet:parameters()\n{a = y}\n'a'"),
   absent = {"nil"},
 }
 local p = values.plausible
