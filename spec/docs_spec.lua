@@ -38,8 +38,11 @@ local function environment()
   return setmetatable({lt = lt, nn = lt.nn, F = lt.nn.functional, optim = lt.optim}, {__index = _G})
 end
 
---- A session at the prompt: lines after "> ", each followed by what it prints.
+--- A session at the prompt: lines after "> ", each followed by what it prints. On the cpu, since elsewhere a tensor's text names its device.
 local function run_session(text)
+  local device = lt.get_default_device()
+  lt.set_default_device("cpu")
+  finally(function() lt.set_default_device(device) end)
   local env, entries = environment(), {}
   for line in (text .. "\n"):gmatch("(.-)\n") do
     local code = line:match("^> (.*)$")
