@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES := luajit libluajit-5.1-dev gcc g++ cmake ninja-build pkg-config libopenblas-openmp-dev libdnnl-dev zlib1g-dev lua-busted
 
 .DEFAULT_GOAL := help
-.PHONY: help deps configure library build demo test stress bench lint docs rock clean
+.PHONY: help deps configure library build demo test stress mutants bench lint docs rock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -37,6 +37,9 @@ test: build ## every spec, then again with all tensors on a stand-in for a CUDA 
 
 stress: library ## calls with nonsense and calls by chance, each process under limits
 	@busted --run=stress
+
+mutants: library ## plants mistakes and lists those that no spec notices: N=100 SEED=1 LANGUAGE=lua or c, FILES=, JOBS=2
+	@luajit spec/mutants/run.lua
 
 bench: library ## Lunette beside PyTorch, where that is installed
 	@lua/lunette/bin/lunette bench/run.lua
