@@ -1,9 +1,10 @@
 --- Every operator and dtype against what PyTorch makes of the same inputs, in three layouts; and the calls that PyTorch refuses. The cases are
---- written by fixtures/parity.py.
+--- written by fixtures/operators.
 
 local lt = require("lunette")
 local ops = require("lunette.ops")
-local fixtures = require("spec.fixtures.parity")
+local FAMILIES = {"elementwise", "reductions", "matrices", "views", "moving", "network"}
+local here = debug.getinfo(1, "S").source:match("^@(.*)parity_spec%.lua$")
 
 -- Inputs ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -151,6 +152,35 @@ local function difference(got, text, signed)
   end
 end
 
+-- The files ----------------------------------------------------------------------------------------------------------------------------------
+
+local function fields_of(line)
+  local fields = {}
+  for field in (line .. "\t"):gmatch("([^\t]*)\t") do fields[#fields + 1] = field end
+  return fields
+end
+
+local function lines_of(name)
+  local lines = io.lines(here .. "fixtures/operators/" .. name .. ".txt")
+  lines() -- what wrote it
+  return lines
+end
+
+--- The calls of a family in order: {operator, text, pairs of inputs and result, plain or nil}.
+local function calls_of(family)
+  local calls = {}
+  for line in lines_of(family) do
+    local fields = fields_of(line)
+    if line:sub(1, 1) == "\t" then
+      local results = calls[#calls][3]
+      results[#results + 1], results[#results + 2] = fields[2], fields[3]
+    else
+      calls[#calls + 1] = {fields[1], fields[2], {}, fields[3]}
+    end
+  end
+  return calls
+end
+
 -- The specs ------------------------------------------------------------------------------------------------------------------------------
 
 local function by_operator(rows)
@@ -180,21 +210,25 @@ local function check(row, inputs, want, problems)
 end
 
 describe("as in PyTorch", function()
-  local names, groups = by_operator(fixtures.cases)
-  for _, name in ipairs(names) do
-    it(name .. " gives the dtype, shape and values, in every layout", function()
-      local problems = {}
-      for _, row in ipairs(groups[name]) do
-        local pairs_of = row[3]
-        for i = 1, #pairs_of, 2 do check(row, pairs_of[i], pairs_of[i + 1], problems) end
-      end
-      assert(#problems == 0, table.concat(problems, "\n"))
-    end)
+  for _, family in ipairs(FAMILIES) do
+    local names, groups = by_operator(calls_of(family))
+    for _, name in ipairs(names) do
+      it(name .. " gives the dtype, shape and values, in every layout", function()
+        local problems = {}
+        for _, row in ipairs(groups[name]) do
+          local results = row[3]
+          for i = 1, #results, 2 do check(row, results[i], results[i + 1], problems) end
+        end
+        assert(#problems == 0, table.concat(problems, "\n"))
+      end)
+    end
   end
 end)
 
 describe("what PyTorch refuses", function()
-  local names, groups = by_operator(fixtures.errors)
+  local refused = {}
+  for line in lines_of("refused") do refused[#refused + 1] = fields_of(line) end
+  local names, groups = by_operator(refused)
   for _, name in ipairs(names) do
     it(name .. " refuses too, and says why", function()
       local problems = {}
