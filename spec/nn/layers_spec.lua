@@ -13,7 +13,7 @@ describe("Linear and its like", function()
     assert.is_true(lt.allclose(m(x), x:matmul(m.weight:t()) + m.bias))
     assert.is_nil(nn.Linear{in_features = 3, out_features = 2, bias = false}.bias)
     assert.has_error(function() m(lt.randn(4, 2)) end)
-    assert.has_error(function() m(3) end, "linear: argument 'input' must be a tensor, got 3")
+    assert.has_error(function() m(3) end, "Linear: argument 'input' must be a tensor, got 3")
     assert.has_error(function() m(x, x) end)
   end)
 
@@ -102,8 +102,8 @@ describe("batch norm", function()
   end)
 
   it("prints as PyTorch prints", function()
-    assert.are.equal("BatchNorm2d(100, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)", tostring(nn.BatchNorm2d(100)))
-    assert.are.equal("BatchNorm1d(5, eps=0.001, momentum=None, affine=False, track_running_stats=True)",
+    assert.are.equal("BatchNorm2d(100, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)", tostring(nn.BatchNorm2d(100)))
+    assert.are.equal("BatchNorm1d(5, eps=0.001, momentum=None, affine=False, bias=False, track_running_stats=True)",
       tostring(nn.BatchNorm1d(5, 1e-3, lt.None, false)))
   end)
 end)
@@ -116,7 +116,7 @@ describe("Dropout", function()
     assert.is_true(kept > 7200 and kept < 7800)
     assert.is_true(math.abs(y:max():item() - 4 / 3) < 1e-6)
     assert.is_true(m:eval()(x) == x)
-    assert.has_error(function() nn.Dropout(1.5) end, "Dropout: p must lie between 0 and 1, not 1.5")
+    assert.has_error(function() nn.Dropout(1.5) end, "Dropout: argument 'p' must be a number from 0 to 1, got 1.5")
     assert.are.equal("Dropout(p=0.25, inplace=False)", tostring(m))
   end)
 end)
@@ -166,9 +166,9 @@ end)
 describe("activations", function()
   local texts = {
     {nn.ReLU(), "ReLU()"}, {nn.ReLU(true), "ReLU(inplace=True)"}, {nn.ReLU6(), "ReLU6()"}, {nn.LeakyReLU(), "LeakyReLU(negative_slope=0.01)"},
-    {nn.ELU(2, true), "ELU(alpha=2.0, inplace=True)"}, {nn.Sigmoid(), "Sigmoid()"}, {nn.LogSigmoid(), "LogSigmoid()"},
-    {nn.Softplus(), "Softplus(beta=1, threshold=20)"}, {nn.SiLU(), "SiLU()"}, {nn.GELU(), "GELU()"}, {nn.Tanh(), "Tanh()"},
-    {nn.Hardtanh{max_value = 2}, "Hardtanh(min_val=-1.0, max_val=2.0)"}, {nn.Threshold(0.1, 20), "Threshold(threshold=0.1, value=20)"},
+    {nn.ELU(2, true), "ELU(alpha=2, inplace=True)"}, {nn.Sigmoid(), "Sigmoid()"}, {nn.LogSigmoid(), "LogSigmoid()"},
+    {nn.Softplus(), "Softplus(beta=1.0, threshold=20.0)"}, {nn.SiLU(), "SiLU()"}, {nn.GELU(), "GELU()"}, {nn.Tanh(), "Tanh()"},
+    {nn.Hardtanh{max_value = 2}, "Hardtanh(min_val=-1.0, max_val=2)"}, {nn.Threshold(0.1, 20), "Threshold(threshold=0.1, value=20)"},
     {nn.Softmax(), "Softmax(dim=None)"}, {nn.LogSoftmax{dim = 1}, "LogSoftmax(dim=1)"},
   }
 
@@ -202,6 +202,6 @@ describe("activations", function()
     assert.has_error(function() nn.Threshold(1) end)
     assert.has_error(function() nn.ReLU(3) end)
     assert.has_error(function() nn.Hardtanh(2, 1) end)
-    assert.has_error(function() nn.Tanh()("x") end, "tanh: argument 'input' must be a tensor, got the string \"x\"")
+    assert.has_error(function() nn.Tanh()("x") end, "Tanh: argument 'input' must be a tensor, got the string \"x\"")
   end)
 end)

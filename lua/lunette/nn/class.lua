@@ -1,13 +1,13 @@
 --- What a module is made of: a userdata with its fields behind it, classes, and the registration of parameters, buffers and children.
 --
--- A module is a userdata, so that `#m`, `m[0]`, `m["1:3"]` and every assignment pass through here and `ipairs` or `table.insert` on one
--- raise. Each has a metatable of its own, its record:
+-- A module is a userdata, so that `#m`, `m[0]`, `m["1:3"]` and every assignment pass through here. Each has a metatable of its own, its record:
 --   __index   the fields; what is absent there is looked up in the class
+--   __call    runs forward; another function where hooks have to run
 --   class     its class
 --   kind      name -> "parameter", "buffer" or "module"; the value lies in the fields
 --   parameter, buffer, module   arrays of the names of that kind, in order of registration
---   hooked    whether a call has to run hooks
--- A class may define `__get(record, key)`, `__set(self, key, value)` and `__count(self)`: containers do. What modules can do stands in module.lua.
+-- What all modules of a class have in common, and empty tables for what a module lacks, stand in the metatable of the record.
+-- A class may define `__get(record, key)`, `__set(self, key, value)` and `__len(self)`: containers do. What modules can do stands in module.lua.
 
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
@@ -21,7 +21,7 @@ local is_module, fail, describe = arguments.is_module, arguments.fail, arguments
 local LN_PARAMETER = 4
 local RECORD = {} -- the key under which the fields of a module lead back to its record
 
-local class = {hooked_call = nil, changes = 0}
+local class = {changes = 0}
 local Module = {__name = "Module"}
 Module.class = Module
 class.Module = Module
@@ -37,6 +37,17 @@ local function record_of(self, method)
   return getmetatable(self)
 end
 class.record_of = record_of
+
+-- The table of a record that is about to be written to.
+local function own(record, key)
+  local t = rawget(record, key)
+  if not t then
+    t = {}
+    rawset(record, key, t)
+  end
+  return t
+end
+class.own = own
 
 -- Registration ---------------------------------------------------------------------------------------------------------------------------
 
@@ -69,8 +80,8 @@ local function register(record, kind, name, value)
   check_name(record, kind, name)
   if record.kind[name] ~= kind then
     if record.kind[name] then forget(record, name) end
-    record.kind[name] = kind
-    local names = record[kind]
+    own(record, "kind")[name] = kind
+    local names = own(record, kind)
     names[#names + 1] = name
   end
   rawset(record.__index, name, owned(value))
@@ -119,22 +130,29 @@ end
 
 -- Calls and other operators --------------------------------------------------------------------------------------------------------------
 
+-- A call of a module keeps its frame while forward runs, also where forward ends in a tail call: errors find the running modules by it.
+local function pass(...) return ... end
+
 local function call(self, ...)
   local record = getmetatable(self)
-  if record.hooked then return class.hooked_call(self, record, ...) end
   local forward = rawget(record.__index, "forward") or record.class.forward
-  return forward(self, ...)
+  return pass(forward(self, ...))
+end
+
+-- The same where forward returns one value: LuaJIT gives up a trace after 15 tail calls.
+local function call_for_one(self, ...)
+  local record = getmetatable(self)
+  local forward = rawget(record.__index, "forward") or record.class.forward
+  return (forward(self, ...))
 end
 
 local function length(self)
-  local count = getmetatable(self).class.__count
-  if not count then fail(("%s has no length: it is no container"):format(getmetatable(self).class.__name)) end
+  local count = self.class.__len
+  if not count then fail(("%s has no length: it is no container"):format(self.class.__name)) end
   return count(self)
 end
 
 local function text(self) return self:__repr() end
-
-local function no_pairs(self) fail(("pairs and ipairs do not go over a %s; use lt.enumerate(m) or m:children()"):format(self.class.__name)) end
 
 -- How the fields of a class's modules fall back: to the class, then to its __get.
 local function fallback(owner)
@@ -149,21 +167,31 @@ local function fallback(owner)
   }
 end
 
+local EMPTY = {}
+
+-- How the fields and the records of a class's modules fall back; made for the first module of the class.
+local function shared_of(owner)
+  local shared = rawget(owner, "__shared")
+  if not shared then
+    local common = {class = owner, is_lunette_module = true, kind = EMPTY, parameter = EMPTY, buffer = EMPTY, module = EMPTY}
+    shared = {fields = fallback(owner), record = {__index = common}, call = rawget(owner, "__returns_one") and call_for_one or call}
+    rawset(owner, "__shared", shared)
+  end
+  return shared
+end
+
+--- Sets what runs when the module is called: `hooked(self, ...)`, or nil for forward alone.
+function class.set_call(record, hooked)
+  record.__call = hooked and function(self, ...) return pass(hooked(self, ...)) end or shared_of(record.class).call
+end
+
 --- A bare module of a class, its constructor not run.
 function class.allocate(owner)
   local self = newproxy(true)
-  local record = getmetatable(self)
-  local behind = rawget(owner, "__fallback")
-  if not behind then
-    behind = fallback(owner)
-    rawset(owner, "__fallback", behind)
-  end
-  local fields = {training = true, [RECORD] = record}
-  record.__index = setmetatable(fields, behind)
-  record.__newindex, record.__call, record.__tostring, record.__len = assign, call, text, length
-  record.__pairs, record.__ipairs = no_pairs, no_pairs
-  record.class, record.hooked, record.is_lunette_module = owner, false, true
-  record.kind, record.parameter, record.buffer, record.module = {}, {}, {}, {}
+  local record, shared = getmetatable(self), shared_of(owner)
+  record.__index = setmetatable({training = true, [RECORD] = record}, shared.fields)
+  record.__newindex, record.__call, record.__tostring, record.__len = assign, shared.call, text, length
+  setmetatable(record, shared.record)
   return self
 end
 
@@ -205,6 +233,12 @@ function Module.subclass(parent, name)
   local owner = setmetatable({__name = name}, make(parent))
   owner.class = owner
   return owner, parent
+end
+
+--- Puts `check(forward)` in the place of every forward that is written into the class; `returns_one`: these return one value.
+function class.check_forward(owner, check, returns_one)
+  owner.__returns_one = returns_one
+  getmetatable(owner).__newindex = function(_, key, value) rawset(owner, key, key == "forward" and check(value) or value) end
 end
 
 --- Is `x` a module of one of the classes, or of a class below them?

@@ -75,7 +75,7 @@ end
 
 local Sequential = Module:subclass("Sequential")
 container.Sequential = Sequential
-Sequential.__holds, Sequential.__get, Sequential.__count, Sequential.__set = "module", get, count, set_by_number
+Sequential.__holds, Sequential.__get, Sequential.__len, Sequential.__set = "module", get, count, set_by_number
 
 local function is_pairs(x)
   return type(x) == "table" and (ordered.is_map(x) or not getmetatable(x) and (type(x[1]) == "table" or arguments.form_of(x) == "names"))
@@ -129,7 +129,7 @@ end
 
 local function define_list(name, holds)
   local List = Module:subclass(name)
-  List.__holds, List.__get, List.__count, List.__set = holds, get, count, set_by_number
+  List.__holds, List.__get, List.__len, List.__set = holds, get, count, set_by_number
 
   function List:__init(...)
     if select("#", ...) > 1 then fail(("%s takes one array: %s{a, b}"):format(name, name)) end
@@ -194,7 +194,7 @@ ParameterList.extra_repr = parameter_lines
 
 local function define_dict(name, holds)
   local Dict = Module:subclass(name)
-  Dict.__holds, Dict.__count = holds, count
+  Dict.__holds, Dict.__len = holds, count
 
   function Dict:__init(source)
     if source ~= nil then self:update(source) end

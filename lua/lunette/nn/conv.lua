@@ -1,100 +1,69 @@
---- Convolutions: Conv2d.
+--- Convolutions.
 
 local arguments = require("lunette.arguments")
-local class = require("lunette.nn.class")
-local layer = require("lunette.nn.layer")
-local sizes = require("lunette.nn.sizes")
+local declare = require("lunette.nn.declare")
 local F = require("lunette.nn.functional")
-local init = require("lunette.nn.initialise")
-local repr = require("lunette.nn.repr")
 
-local Module, fail, no_more = class.Module, arguments.fail, layer.no_more
+local fail = arguments.fail
 
 local conv = {}
 
-local options = "in_channels:int, out_channels:int, kernel_size:ints, stride:ints=1, padding:ints|enum(same|valid)=0, dilation:ints=1, "
-  .. "groups:int=1, bias:bool=true, padding_mode:enum(zeros|reflect|replicate|circular)=zeros"
-
 -- What convolutions over n dimensions share.
-local Conv = Module:subclass("_ConvNd")
+local Conv = declare.Layer:subclass("_ConvNd")
 
-local function check_channels(self)
-  local name = self.class.__name
-  if self.groups < 1 then fail(("%s: groups must be at least 1, not %d"):format(name, self.groups)) end
+local function all_ones(size)
+  for d = 0, #size - 1 do
+    if size[d] ~= 1 then return false end
+  end
+  return true
+end
+
+function Conv:setup()
+  local name, groups = self.class.__name, self.groups
   for _, key in ipairs({"in_channels", "out_channels"}) do
-    if self[key] < 1 or self[key] % self.groups ~= 0 then
-      fail(("%s: %s %d must be positive and divisible by groups %d"):format(name, key, self[key], self.groups))
+    if self[key] % groups ~= 0 then fail(("%s: %s %d must be divisible by groups %d"):format(name, key, self[key], groups)) end
+  end
+  if self.padding == "same" and not all_ones(self.stride) then fail(name .. ": padding \"same\" needs stride 1") end
+end
+
+-- What F.pad adds for a padding mode other than zeros, the last dimension first; "same" puts the extra element at the end.
+local function pads_of(self)
+  local pads = {}
+  for d = #self.kernel_size - 1, 0, -1 do
+    local before, after = 0, 0
+    if self.padding == "same" then
+      local total = self.dilation[d] * (self.kernel_size[d] - 1)
+      before = math.floor(total / 2)
+      after = total - before
+    elseif self.padding ~= "valid" then
+      before, after = self.padding[d], self.padding[d]
     end
-  end
-end
-
--- What is added before and after dimension d; "same": what keeps the size at stride 1, the odd one behind.
-local function sides_of(self, d)
-  if type(self.padding) ~= "string" then return self.padding[d], self.padding[d] end
-  if self.padding == "valid" then return 0, 0 end
-  local total = self.dilation[d] * (self.kernel_size[d] - 1)
-  local before = math.floor(total / 2)
-  return before, total - before
-end
-
--- The input and what the operator is to pad: zeros, equal on both sides, are its own; the rest F.pad adds first, the last dimension first.
-local function padded(self, n, x)
-  if self.padding_mode == "zeros" and type(self.padding) ~= "string" then return x, self.padding end
-  local pads, around, even = {}, {}, self.padding_mode == "zeros"
-  for d = n - 1, 0, -1 do
-    local before, after = sides_of(self, d)
-    even = even and before == after
     pads[#pads + 1], pads[#pads + 2] = before, after
-    around[d + 1] = before
   end
-  if even then return x, around end
-  return F.pad(x, pads, self.padding_mode == "zeros" and "constant" or self.padding_mode), 0
+  return pads
 end
 
-function Conv:setup(n, ...)
-  local name = self.class.__name
-  local in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode = ...
-  self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode
-  check_channels(self)
-  self.kernel_size = sizes.expand(name, "kernel_size", kernel_size, n, 1)
-  self.stride = sizes.expand(name, "stride", stride, n, 1)
-  self.padding = type(padding) == "string" and padding or sizes.expand(name, "padding", padding, n, 0)
-  self.dilation = sizes.expand(name, "dilation", dilation, n, 1)
-  if padding == "same" and not sizes.all(self.stride, 1) then fail(name .. ": padding \"same\" needs stride 1") end
-  self.weight = layer.parameter(out_channels, in_channels / groups, self.kernel_size:unpack())
-  if bias then self.bias = layer.parameter(out_channels) else self:register_parameter("bias", nil) end
-  self:reset_parameters()
+--- The input and the padding that is left for the convolution.
+local function padded(self, input)
+  if self.padding_mode == "zeros" then return input, self.padding end
+  return F.pad(input, pads_of(self), self.padding_mode), 0
 end
 
-function Conv:reset_parameters() init.reset_affine(self.weight, self.bias) end
+conv.Conv2d = declare("Conv2d", {
+  parent = Conv,
+  doc = "Convolution of an input [N, C, H, W] or [C, H, W] with a learned kernel.",
+  takes = "in_channels:int>=0, out_channels:int>=0, kernel_size:size2>=1, stride:size2>=1=1, padding:enum(same|valid)|size2>=0=0, "
+    .. "dilation:size2>=1=1, groups:int>=1=1, bias:bool=true, padding_mode:enum(zeros|reflect|replicate|circular)=zeros",
+  parameters = {
+    "weight(out_channels, in_channels / groups, kernel_size:unpack()) = uniform(1 / sqrt(in_channels / groups * kernel_size:numel()))",
+    "bias(out_channels) = uniform(1 / sqrt(in_channels / groups * kernel_size:numel())) if bias",
+  },
+  text = "!in_channels !out_channels kernel_size stride padding? dilation? groups? bias? padding_mode?",
+})
 
-function Conv:extra_repr()
-  local kernel_size, stride = repr.tuple(self.kernel_size), repr.tuple(self.stride)
-  local out = {("%d, %d, kernel_size=%s, stride=%s"):format(self.in_channels, self.out_channels, kernel_size, stride)}
-  if type(self.padding) == "string" then
-    out[#out + 1] = "padding=" .. self.padding
-  elseif not sizes.all(self.padding, 0) then
-    out[#out + 1] = "padding=" .. repr.tuple(self.padding)
-  end
-  if not sizes.all(self.dilation, 1) then out[#out + 1] = "dilation=" .. repr.tuple(self.dilation) end
-  if self.groups ~= 1 then out[#out + 1] = "groups=" .. self.groups end
-  if self.bias == nil then out[#out + 1] = "bias=False" end
-  if self.padding_mode ~= "zeros" then out[#out + 1] = "padding_mode=" .. self.padding_mode end
-  return table.concat(out, ", ")
-end
-
--- Conv2d: [N, C, H, W] -> [N, O, H', W']; weight (out_channels, in_channels / groups, kH, kW).
-local Conv2d = Conv:subclass("Conv2d")
-conv.Conv2d = Conv2d
-
-local parse_conv2d = arguments.signature("Conv2d", options)
-
-function Conv2d:__init(...) self:setup(2, parse_conv2d(...)) end
-
-function Conv2d:forward(x, ...)
-  no_more(self, ...)
-  local input, padding = padded(self, 2, x)
-  return (F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups))
+function conv.Conv2d:forward(input)
+  local x, padding = padded(self, input)
+  return (F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups))
 end
 
 return conv

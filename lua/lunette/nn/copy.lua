@@ -3,6 +3,7 @@
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
 local class = require("lunette.nn.class")
+local hooks = require("lunette.nn.hooks")
 local object = require("lunette.nn.object")
 local Parameter = require("lunette.nn.parameter")
 local ordered = require("lunette.nn.ordered")
@@ -28,19 +29,28 @@ local function copy_list(names)
   return out
 end
 
+-- Hooks are functions and stay the same; the copy may lose one that the original keeps.
+local function copy_hooks(record, copied)
+  if not record.hooks then return end
+  copied.hooks = {}
+  for kind, all in pairs(record.hooks) do copied.hooks[kind] = copy_list(all) end
+  hooks.refresh(copied)
+end
+
 local function copy_module(m, memo)
   local record = getmetatable(m)
   local new = class.allocate(record.class)
   memo[m] = new
   local copied = getmetatable(new)
   for name, kind in pairs(record.kind) do
-    copied.kind[name] = kind
+    class.own(copied, "kind")[name] = kind
     rawset(copied.__index, name, copy_any(record.__index[name], memo))
   end
-  for _, kind in ipairs({"parameter", "buffer", "module"}) do copied[kind] = copy_list(record[kind]) end
+  for _, kind in ipairs({"parameter", "buffer", "module"}) do
+    for i, name in ipairs(record[kind]) do class.own(copied, kind)[i] = name end
+  end
   for key, value in pairs(class.plain_fields(record)) do rawset(copied.__index, key, copy_any(value, memo)) end
-  for _, kind in ipairs({"forward_pre", "forward", "backward"}) do copied[kind] = record[kind] and copy_list(record[kind]) end
-  copied.hooked = record.hooked
+  copy_hooks(record, copied)
   class.changes = class.changes + 1
   return new
 end

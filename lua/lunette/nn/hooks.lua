@@ -14,21 +14,24 @@ Handle.__index = Handle
 
 local hook_kinds = {"forward_pre", "forward", "backward"}
 
+-- A module whose last hook is gone is called directly again.
 local function refresh(record)
-  record.hooked = false
+  local some = false
   for _, kind in ipairs(hook_kinds) do
-    local all = record[kind]
-    if all and #all > 0 then record.hooked = true end
+    local all = record.hooks[kind]
+    some = some or all ~= nil and #all > 0
   end
+  class.set_call(record, some and hooks.call or nil)
 end
+hooks.refresh = refresh
 
 --- Takes the hook off; a second time does nothing.
 function Handle:remove()
   local kept = {}
-  for _, entry in ipairs(self.record[self.kind]) do
+  for _, entry in ipairs(self.record.hooks[self.kind]) do
     if entry ~= self.entry then kept[#kept + 1] = entry end
   end
-  self.record[self.kind] = kept
+  self.record.hooks[self.kind] = kept
   refresh(self.record)
 end
 
@@ -39,9 +42,11 @@ local function add(self, kind, method, hook)
     arguments.fail(("%s: the hook must be a function, not %s"):format(method, arguments.describe(hook)))
   end
   local entry, all = {hook}, {}
-  for i, other in ipairs(record[kind] or {}) do all[i] = other end
+  record.hooks = record.hooks or {}
+  for i, other in ipairs(record.hooks[kind] or {}) do all[i] = other end
   all[#all + 1] = entry
-  record[kind], record.hooked = all, true
+  record.hooks[kind] = all
+  refresh(record)
   return setmetatable({record = record, kind = kind, entry = entry}, Handle)
 end
 
@@ -68,16 +73,16 @@ local function all_of(answer)
   return answer
 end
 
-local function run_pre(self, record, input)
-  for _, entry in ipairs(record.forward_pre or {}) do
+local function run_pre(self, all, input)
+  for _, entry in ipairs(all or {}) do
     local answer = entry[1](self, input)
     if answer ~= nil then input = all_of(answer) end
   end
   return input
 end
 
-local function run_after(self, record, input, output)
-  for _, entry in ipairs(record.forward or {}) do
+local function run_after(self, all, input, output)
+  for _, entry in ipairs(all or {}) do
     local several = output.n ~= 1
     local answer = entry[1](self, input, several and output or output[1])
     if answer ~= nil then output = several and all_of(answer) or {n = 1, answer} end
@@ -161,10 +166,10 @@ local function replaced(values, places, ...)
   return out
 end
 
-local function enter(self, record, input)
+local function enter(self, entries, input)
   if not Entrance then make_functions() end
   local places, tensors = wanting(input)
-  local state = {module = self, entries = record.backward, places = places, inputs = input.n}
+  local state = {module = self, entries = entries, places = places, inputs = input.n}
   if #places == 0 then return state, input end
   return state, replaced(input, places, Entrance.apply(state, unpack(tensors)))
 end
@@ -176,11 +181,13 @@ local function leave(state, output)
   return replaced(output, places, Exit.apply(state, unpack(tensors)))
 end
 
-function class.hooked_call(self, record, ...)
-  local input = run_pre(self, record, pack(...))
+--- What runs when a module with hooks is called.
+function hooks.call(self, ...)
+  local all = getmetatable(self).hooks
+  local input = run_pre(self, all.forward_pre, pack(...))
   local state
-  if record.backward and #record.backward > 0 then state, input = enter(self, record, input) end
-  local output = run_after(self, record, input, pack(self.forward(self, unpack(input, 1, input.n))))
+  if all.backward and #all.backward > 0 then state, input = enter(self, all.backward, input) end
+  local output = run_after(self, all.forward, input, pack(self.forward(self, unpack(input, 1, input.n))))
   if state then output = leave(state, output) end
   return unpack(output, 1, output.n)
 end

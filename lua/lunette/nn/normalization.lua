@@ -1,49 +1,16 @@
 --- Normalisation: BatchNorm1d, BatchNorm2d, BatchNorm3d.
 
 local arguments = require("lunette.arguments")
-local class = require("lunette.nn.class")
-local layer = require("lunette.nn.layer")
+local declare = require("lunette.nn.declare")
 local F = require("lunette.nn.functional")
-local init = require("lunette.nn.initialise")
-local repr = require("lunette.nn.repr")
 
-local Module, fail, no_more = class.Module, arguments.fail, layer.no_more
+local Layer, fail = declare.Layer, arguments.fail
 
 local normalization = {}
 
-local options = "num_features:int, eps:number=1e-5, momentum:number|none=0.1, affine:bool=true, track_running_stats:bool=true"
-
--- What the three share: statistics over all dimensions but 1.
-local BatchNorm = Module:subclass("_BatchNorm")
+-- What batch norm over any number of dimensions shares: statistics over all dimensions but 1.
+local BatchNorm = Layer:subclass("_BatchNorm")
 BatchNorm._version = 2 -- 1 had no num_batches_tracked
-
-local function add_affine(self)
-  if self.affine then
-    self.weight = layer.parameter(self.num_features)
-    self.bias = layer.parameter(self.num_features)
-  else
-    self:register_parameter("weight", nil)
-    self:register_parameter("bias", nil)
-  end
-end
-
-local function add_statistics(self)
-  local create = require("lunette.create")
-  local track = self.track_running_stats
-  self:register_buffer("running_mean", track and create.zeros(self.num_features) or nil)
-  self:register_buffer("running_var", track and create.ones(self.num_features) or nil)
-  self:register_buffer("num_batches_tracked", track and create.zeros({}, {dtype = "int64"}) or nil)
-end
-
--- self.momentum nil: the cumulative average.
-function BatchNorm:setup(num_features, eps, momentum, affine, track_running_stats)
-  self.num_features, self.eps = num_features, eps
-  self.momentum = momentum ~= arguments.None and momentum or nil
-  self.affine, self.track_running_stats = affine, track_running_stats
-  add_affine(self)
-  add_statistics(self)
-  self:reset_parameters()
-end
 
 function BatchNorm:reset_running_stats()
   if not self.track_running_stats then return end
@@ -52,31 +19,28 @@ function BatchNorm:reset_running_stats()
   self.num_batches_tracked:zero_()
 end
 
-function BatchNorm:reset_parameters()
-  self:reset_running_stats()
-  if not self.affine then return end
-  init.ones_(self.weight)
-  init.zeros_(self.bias)
-end
-
--- Counts the batch; the share it gets in the running statistics.
+-- Counts the batch; the share it gets in the running statistics. A momentum of nil makes them the cumulative average.
 local function share_of_batch(self)
   if not (self.training and self.track_running_stats) then return self.momentum or 0 end
   self.num_batches_tracked:add_(1)
   return self.momentum or 1 / self.num_batches_tracked:item()
 end
 
-function BatchNorm:forward(x, ...)
-  no_more(self, ...)
-  self:_check_input_dim(x)
-  local share = share_of_batch(self)
-  local use_batch = self.training or self.running_mean == nil
-  return (F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, share, self.eps))
+local function check_input(self, input)
+  local n, name = input._p.ndim, self.class.__name
+  if n < self.__low or n > self.__high then
+    fail(("%s: expected %s input, got %dD of shape %s"):format(name, self.__expected, n, tostring(input.shape)))
+  end
+  if input._p.shape[1] ~= self.num_features then
+    fail(("%s: expected %d channels in dimension 1, got shape %s"):format(name, self.num_features, tostring(input.shape)))
+  end
 end
 
-function BatchNorm:extra_repr()
-  return ("%d, eps=%s, momentum=%s, affine=%s, track_running_stats=%s"):format(self.num_features, repr.float(self.eps),
-    self.momentum and repr.float(self.momentum) or "None", repr.bool(self.affine), repr.bool(self.track_running_stats))
+local function forward(self, input)
+  check_input(self, input)
+  local share = share_of_batch(self)
+  local use_batch = self.training or self.running_mean == nil
+  return (F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, use_batch, share, self.eps))
 end
 
 function BatchNorm:_load_from_state_dict(state_dict, prefix, local_metadata, strict, report)
@@ -84,29 +48,29 @@ function BatchNorm:_load_from_state_dict(state_dict, prefix, local_metadata, str
   if (local_metadata.version or 1) < 2 and self.track_running_stats and state_dict[key] == nil then
     state_dict[key] = require("lunette.create").zeros({}, {dtype = "int64"})
   end
-  Module._load_from_state_dict(self, state_dict, prefix, local_metadata, strict, report)
+  Layer._load_from_state_dict(self, state_dict, prefix, local_metadata, strict, report)
 end
 
-local function define(name, low, high, words)
-  local Norm = BatchNorm:subclass(name)
-  local parse = arguments.signature(name, options)
-
-  function Norm:__init(...) self:setup(parse(...)) end
-
-  function Norm:_check_input_dim(x)
-    if not arguments.is_tensor(x) then fail(("%s: a tensor is needed, not %s"):format(name, arguments.describe(x))) end
-    local n = x._p.ndim
-    if n < low or n > high then fail(("%s: expected %s input, got %dD of shape %s"):format(name, words, n, tostring(x.shape))) end
-    if x._p.shape[1] ~= self.num_features then
-      fail(("%s: expected %d channels in dimension 1, got shape %s"):format(name, self.num_features, tostring(x.shape)))
-    end
-  end
-
+local function define(name, shapes, low, high, expected)
+  local Norm = declare(name, {
+    parent = BatchNorm,
+    doc = ("(input - mean) / sqrt(var + eps) * weight + bias for each channel of an input %s, by the statistics of the batch in training and by "
+      .. "running ones otherwise; momentum = lt.None averages all batches."):format(shapes),
+    takes = "num_features:int>=0, eps:number=1e-5, momentum:number|none=0.1, affine:bool=true, track_running_stats:bool=true, *, bias:bool=true",
+    parameters = {"weight(num_features) = 1 if affine", "bias(num_features) = 0 if affine and bias"},
+    buffers = {
+      "running_mean(num_features) = 0 if track_running_stats",
+      "running_var(num_features) = 1 if track_running_stats",
+      "num_batches_tracked:int64() = 0 if track_running_stats",
+    },
+    text = "!num_features eps momentum affine bias track_running_stats",
+  })
+  Norm.__low, Norm.__high, Norm.__expected, Norm.forward = low, high, expected, forward
   normalization[name] = Norm
 end
 
-define("BatchNorm1d", 2, 3, "2D or 3D")
-define("BatchNorm2d", 4, 4, "4D")
-define("BatchNorm3d", 5, 5, "5D")
+define("BatchNorm1d", "[N, C] or [N, C, L]", 2, 3, "2D or 3D")
+define("BatchNorm2d", "[N, C, H, W]", 4, 4, "4D")
+define("BatchNorm3d", "[N, C, D, H, W]", 5, 5, "5D")
 
 return normalization

@@ -1,0 +1,50 @@
+--- Public functions, declared: name, sentence, signature and what they do.
+--
+--     local define = require("lunette.define").into(F, "F")
+--     define("dropout", {
+--       doc = "...",
+--       takes = "input, p[0,1], training, inplace:bool=false",
+--       call = function(input, p, training, inplace) ... end,
+--     })
+--
+-- What `takes` leaves out stands in the row of the operator of the same name (of `row`, when that is given): see derive.lua. The function checks
+-- its arguments; `call` gets their values in order, defaults filled in.
+
+local arguments = require("lunette.arguments")
+local catalog = require("lunette.catalog")
+local derive = require("lunette.derive")
+local ops = require("lunette.ops")
+
+local define = {}
+
+--- The signature of an operator.
+function define.row(name)
+  return ops.signature(ops.info[name])
+end
+
+--- A function that is made when it is first called.
+function define.lazily(make)
+  local fn
+  return function(...)
+    if not fn then fn = make() end
+    return fn(...)
+  end
+end
+
+--- A function that declares others as members of `package`, which scripts call `title`.
+function define.into(package, title)
+  return function(name, declaration)
+    local row, call = declaration.row or name, declaration.call
+    local function signature()
+      return ops.info[row] and derive.signature(declaration.takes, define.row(row)) or declaration.takes
+    end
+    local parse = define.lazily(function() return arguments.signature(name, signature()) end)
+    local fn = declaration.several and function(...) return call(parse(...)) end or function(...) return (call(parse(...))) end
+    package[name] = fn
+    return catalog.add(fn, {name = title .. "." .. name, complete = function(entry)
+      entry.signature, entry.doc = signature(), declaration.doc or ops.info[row].doc
+    end})
+  end
+end
+
+return define

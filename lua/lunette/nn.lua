@@ -1,0 +1,24 @@
+--- nn: modules, parameters, losses. `nn.functional` is F, `nn.init` fills tensors with starting values.
+---
+--- A name that does not exist is an error that shows the nearest one.
+
+local arguments = require("lunette.arguments")
+
+local nn = {}
+
+local function take(source)
+  for name, value in pairs(source) do rawset(nn, name, value) end
+end
+
+nn.Module = require("lunette.nn.module")
+require("lunette.nn.hooks")
+require("lunette.nn.state")
+nn.Parameter = require("lunette.nn.parameter")
+nn.functional = require("lunette.nn.functional")
+nn.init = require("lunette.nn.init")
+
+for _, family in ipairs({"container", "linear", "conv", "pooling", "normalization", "dropout", "activation", "flatten", "embedding", "loss"}) do
+  take(require("lunette.nn." .. family))
+end
+
+return arguments.strict(nn, "nn")

@@ -1,0 +1,22 @@
+--- Linear maps as functions.
+
+local arguments = require("lunette.arguments")
+local ops = require("lunette.ops")
+
+return function(F, define)
+  F.linear = ops.linear
+
+  define("bilinear", {
+    doc = "y[..., k] = sum_ij input1[..., i] weight[k, i, j] input2[..., j] + bias[k].",
+    takes = "input1:tensor, input2:tensor, weight:tensor, bias:tensor?",
+    call = function(input1, input2, weight, bias)
+      local shape, n1, n2 = weight.shape, input1.shape[-1], input2.shape[-1]
+      if #shape ~= 3 or shape[1] ~= n1 or shape[2] ~= n2 then
+        arguments.fail(("bilinear: weight of shape %s does not fit inputs of shape %s and %s"):format(
+          tostring(shape), tostring(input1.shape), tostring(input2.shape)))
+      end
+      local left = input1:unsqueeze(-1) * input2:unsqueeze(-2)
+      return (ops.linear(left:flatten(-2, -1), weight:flatten(1, 2), bias))
+    end,
+  })
+end
