@@ -47,6 +47,7 @@ typedef struct ln_node ln_node;
 typedef struct ln_engine ln_engine;
 typedef struct ln_generator ln_generator;
 typedef struct ln_safetensors ln_safetensors;
+typedef struct ln_file ln_file;
 
 /* A strided view of a storage. Read-only for everybody outside lib/. Headers live in slabs that are never unmapped; `generation` changes
  * when a header is released, so that a stale handle is noticed. Strides count elements. */
@@ -253,19 +254,26 @@ int ln_sgd_step(ln_tensor *const *params, ln_tensor *const *momentum_buffers, co
 int ln_adam_step(ln_tensor *const *params, ln_tensor *const *exp_avgs, ln_tensor *const *exp_avg_sqs, ln_tensor *const *max_exp_avg_sqs, int n,
                  const int64_t *step, double lr, double beta1, double beta2, double eps, double weight_decay, bool decoupled, bool maximize);
 
-/* -- Files -- */
-int ln_safetensors_open(const char *path, ln_safetensors **out); /* memory-mapped; the header is checked whole before anything is allocated */
+/* -- Files --
+ * Regular files only. What is saved goes to a temporary file in the same folder, is synced and takes the target's place, so that the target is the
+ * old file or the new one at any moment; symbolic links are followed, and a file that stands there hands its mode on. */
+int ln_file_open(const char *path, ln_file **out);
+int64_t ln_file_size(const ln_file *f);                                     /* when it was opened */
+int ln_file_bytes(const ln_file *f, int64_t offset, int64_t n, void *data); /* an error when the file has fewer by now */
+void ln_file_close(ln_file *f);
+int ln_file_save(const char *path, const char *head, size_t head_size, ln_tensor *t); /* head, then t's elements in row-major order */
+/* A whole file, unpacked when it is gzip, of at most `most` bytes; *data is freed with ln_buffer_free. */
+int ln_file_read(const char *path, int64_t most, char **data, size_t *size);
+void ln_buffer_free(char *data);
+int ln_safetensors_open(const char *path, ln_safetensors **out); /* the header is checked whole before anything is allocated by it */
 int ln_safetensors_count(const ln_safetensors *f);
 const char *ln_safetensors_name(const ln_safetensors *f, int i);
 int ln_safetensors_tensor(const ln_safetensors *f, int i, ln_tensor **out); /* a copy on the cpu */
 int ln_safetensors_metadata_count(const ln_safetensors *f);
 const char *ln_safetensors_metadata(const ln_safetensors *f, int i, bool value);
 void ln_safetensors_close(ln_safetensors *f);
-/* Written to a temporary file in the same folder, synced and renamed. metadata: n_metadata pairs key, value; may be NULL. */
+/* metadata: n_metadata pairs key, value; may be NULL. */
 int ln_safetensors_save(const char *path, const char *const *names, ln_tensor *const *tensors, int n, const char *const *metadata, int n_metadata);
-/* A whole file, unpacked when it is gzip; *data is freed with ln_buffer_free. */
-int ln_file_read(const char *path, char **data, size_t *size);
-void ln_buffer_free(char *data);
 bool ln_is_terminal(int descriptor);
 double ln_clock(void); /* seconds, only forward */
 

@@ -1,19 +1,89 @@
-/* file.c - a whole file in memory, unpacked when it is gzip; what the terminal and the clock say. */
-#include "../internal.h"
+/* file.c - files that are read: by position, or whole and unpacked when they are gzip; a tensor's bytes behind a header of the caller's; what the
+ * terminal and the clock say. */
+#include "writer.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include <zlib.h>
 
+struct ln_file {
+  int fd;
+  int64_t size;
+  char path[];
+};
+
+/* Regular files only: opening a pipe would wait, and a device has no end. */
+static int open_regular(const char *path, int *fd, int64_t *size) {
+  struct stat info;
+  *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (*fd < 0) return ln_fail("%s: %s", path, strerror(errno));
+  if (fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) {
+    *size = info.st_size;
+    return LN_OK;
+  }
+  close(*fd);
+  return ln_fail("%s: not a regular file", path);
+}
+
+/* -- By position -- */
+
+int ln_file_open(const char *path, ln_file **out) {
+  size_t length = strlen(path) + 1;
+  ln_file *f = malloc(sizeof *f + length);
+  if (!f) return ln_fail_nomem((int64_t)sizeof *f);
+  memcpy(f->path, path, length);
+  int status = open_regular(path, &f->fd, &f->size);
+  if (status == LN_OK)
+    *out = f;
+  else
+    free(f);
+  return status;
+}
+
+int64_t ln_file_size(const ln_file *f) { return f->size; }
+
+int ln_file_bytes(const ln_file *f, int64_t offset, int64_t n, void *data) {
+  for (char *to = data; n > 0;) {
+    ssize_t got = pread(f->fd, to, (size_t)n, offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return ln_fail("%s: %s", f->path, strerror(errno));
+    if (got == 0) return ln_fail("%s: the file became shorter while it was read", f->path);
+    to += got;
+    offset += got;
+    n -= got;
+  }
+  return LN_OK;
+}
+
+void ln_file_close(ln_file *f) {
+  if (!f) return;
+  close(f->fd);
+  free(f);
+}
+
+/* -- A tensor's bytes -- */
+
+int ln_file_save(const char *path, const char *head, size_t head_size, ln_tensor *t) {
+  ln_writer w;
+  int status = ln_writer_open(&w, path);
+  if (status == LN_OK) {
+    ln_write(&w, head, head_size);
+    status = ln_write_tensor(&w, t);
+  }
+  return ln_writer_close(&w, status);
+}
+
+/* -- Whole -- */
+
 /* Reads what gzread gives, which is the file itself when it is no gzip. */
-static int read_all(const char *path, gzFile file, char **data, size_t *size) {
+static int read_all(const char *path, gzFile file, int64_t most, char **data, size_t *size) {
   size_t capacity = 1 << 16, n = 0;
   char *p = malloc(capacity + 1);
-  while (p) {
+  while (p && (int64_t)n <= most) {
     if (n == capacity) {
       char *more = realloc(p, 2 * capacity + 1);
       if (!more) break;
@@ -37,16 +107,20 @@ static int read_all(const char *path, gzFile file, char **data, size_t *size) {
     n += (size_t)got;
   }
   free(p);
+  if ((int64_t)n > most) return ln_fail("%s: holds more than %lld bytes, the most that is read at once", path, (long long)most);
   return ln_fail_nomem((int64_t)capacity);
 }
 
-int ln_file_read(const char *path, char **data, size_t *size) {
-  struct stat info;
-  if (stat(path, &info) != 0) return ln_fail("%s: %s", path, strerror(errno));
-  if (!S_ISREG(info.st_mode)) return ln_fail("%s: not a regular file", path);
-  gzFile file = gzopen(path, "rb");
-  if (!file) return ln_fail("%s: %s", path, strerror(errno ? errno : ENOMEM));
-  int status = read_all(path, file, data, size);
+int ln_file_read(const char *path, int64_t most, char **data, size_t *size) {
+  int fd;
+  int64_t packed;
+  LN_TRY(open_regular(path, &fd, &packed));
+  gzFile file = gzdopen(fd, "rb");
+  if (!file) {
+    close(fd);
+    return ln_fail_nomem(packed);
+  }
+  int status = read_all(path, file, most, data, size);
   int closed = gzclose_r(file);
   if (status == LN_OK && closed == Z_BUF_ERROR) {
     free(*data);

@@ -88,14 +88,26 @@ static int character(const unsigned char *p, const unsigned char *end) {
   return code < least[n] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : n;
 }
 
-static int check_utf8(reader *r) {
-  int n;
-  for (; r->p < r->end; r->p += n) {
-    n = character((const unsigned char *)r->p, (const unsigned char *)r->end);
-    if (n == 0) return fail_at(r, "invalid UTF-8");
+/* The first byte from p on that begins no character; end when all do. */
+static const char *invalid_utf8(const char *p, const char *end) {
+  while (p < end) {
+    int n = character((const unsigned char *)p, (const unsigned char *)end);
+    if (n == 0) return p;
+    p += n;
   }
+  return end;
+}
+
+static int check_utf8(reader *r) {
+  r->p = invalid_utf8(r->p, r->end);
+  if (r->p < r->end) return fail_at(r, "invalid UTF-8");
   r->p = r->start;
   return LN_OK;
+}
+
+bool ln_is_utf8(const char *text) {
+  const char *end = text + strlen(text);
+  return invalid_utf8(text, end) == end;
 }
 
 /* A string, as malloc'd text. An escape is never shorter than what it stands for. */
@@ -191,15 +203,21 @@ static int field(reader *r, ln_entry *e, const char *key, unsigned *seen) {
   return status;
 }
 
-static int check_entry(const reader *r, const ln_entry *e) {
-  int64_t bytes = ln_dtype_size(e->dtype), room = (int64_t)r->file->size - r->file->data;
+int ln_entry_bytes(const char *path, const char *name, int dtype, const int64_t *shape, int ndim, int64_t *bytes) {
   bool empty = false;
-  for (int i = 0; i < e->ndim; i++) { /* a 0 does not hide sizes whose strides would overflow */
-    empty |= e->shape[i] == 0;
-    if (__builtin_mul_overflow(bytes, e->shape[i] ? e->shape[i] : 1, &bytes))
-      return ln_fail("%s: tensor '%s' of shape %s is too large", r->path, e->name, ln_shape_text(e->shape, e->ndim));
+  *bytes = ln_dtype_size(dtype);
+  for (int i = 0; i < ndim; i++) { /* a 0 does not hide sizes whose strides would overflow */
+    empty |= shape[i] == 0;
+    if (__builtin_mul_overflow(*bytes, shape[i] ? shape[i] : 1, bytes))
+      return ln_fail("%s: tensor '%s' of shape %s is too large", path, name, ln_shape_text(shape, ndim));
   }
-  if (empty) bytes = 0;
+  if (empty) *bytes = 0;
+  return LN_OK;
+}
+
+static int check_entry(const reader *r, const ln_entry *e) {
+  int64_t bytes, room = r->file->size - r->file->data;
+  LN_TRY(ln_entry_bytes(r->path, e->name, e->dtype, e->shape, e->ndim, &bytes));
   if (e->begin > e->end || e->end > room)
     return ln_fail("%s: tensor '%s' claims bytes %lld to %lld of %lld", r->path, e->name, (long long)e->begin, (long long)e->end, (long long)room);
   if (e->end - e->begin != bytes)
@@ -272,8 +290,8 @@ static int check_all(const reader *r) {
                        (long long)sorted[i]->begin, (long long)at);
     at = sorted[i]->end;
   }
-  if (status == LN_OK && at != (int64_t)f->size - f->data)
-    status = ln_fail("%s: the file has %lld bytes of data, its tensors %lld", r->path, (long long)((int64_t)f->size - f->data), (long long)at);
+  if (status == LN_OK && at != f->size - f->data)
+    status = ln_fail("%s: the file has %lld bytes of data, its tensors %lld", r->path, (long long)(f->size - f->data), (long long)at);
   free(sorted);
   return status;
 }

@@ -11,9 +11,8 @@ typedef struct ln_entry {
 } ln_entry;
 
 struct ln_safetensors {
-  char *map; /* the whole file */
-  size_t size;
-  int64_t data; /* where tensor bytes begin */
+  ln_file *file;
+  int64_t size, data; /* of the whole file, and where tensor bytes begin */
   ln_entry *entries;
   int n, capacity;
   char **metadata; /* keys and values in turn */
@@ -23,5 +22,8 @@ struct ln_safetensors {
 /* Takes the JSON header apart; every name, number and range is checked before anything is sized by it. */
 int ln_header_parse(ln_safetensors *f, const char *path, const char *text, size_t size);
 const char *ln_safetensors_dtype_name(int dtype);
+/* The bytes of a tensor's elements; an error when its sizes, zeros left out, multiply to more than can be counted. */
+int ln_entry_bytes(const char *path, const char *name, int dtype, const int64_t *shape, int ndim, int64_t *bytes);
+bool ln_is_utf8(const char *text);
 
 #endif
