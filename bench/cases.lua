@@ -105,8 +105,23 @@ local function step_case(name, net, x, y)
   end)
 end
 
+local function random_cases()
+  local n = 1e6
+  local x = lt.rand(n)
+  local draws = {
+    rand = function() return lt.rand(n) end, randn = function() return lt.randn(n) end, randint = function() return lt.randint(0, 100, {n}) end,
+    bernoulli = function() return lt.empty(n):bernoulli_(0.3) end, dropout = function() return F.dropout(x, 0.5) end,
+  }
+  for name, draw in pairs(draws) do
+    measure(name, function(count)
+      for _ = 1, count do draw() end
+    end)
+  end
+end
+
 add_cases()
 linear_case()
+random_cases()
 step_case("mlp step", nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)),
   lt.rand(64, 784), lt.randint(0, 10, {64}))
 step_case("conv step", nn.Sequential(

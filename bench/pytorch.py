@@ -64,6 +64,17 @@ def add_cases():
     measure_add("add grad", torch.rand(32, requires_grad=True), torch.rand(32))
 
 
+def random_cases():
+    n, x = 10 ** 6, torch.rand(10 ** 6)
+    draws = {"rand": lambda: torch.rand(n), "randn": lambda: torch.randn(n), "randint": lambda: torch.randint(0, 100, (n,)),
+             "bernoulli": lambda: torch.empty(n).bernoulli_(0.3), "dropout": lambda: F.dropout(x, 0.5)}
+    for name, draw in draws.items():
+        def run(count):
+            for _ in range(count):
+                draw()
+        measure(name, run)
+
+
 def linear_case():
     linear, x, dy = nn.Linear(8, 8), torch.rand(8, 8), torch.rand(8, 8)
 
@@ -86,6 +97,7 @@ def step_case(name, net, x, y):
 
 add_cases()
 linear_case()
+random_cases()
 step_case("mlp step", nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)),
           torch.rand(64, 784), torch.randint(0, 10, (64,)))
 step_case("conv step", nn.Sequential(

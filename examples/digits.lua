@@ -43,9 +43,14 @@ local function shifted(x, dy, dx)
   return wide:narrow(2, 1 - dy, 8):narrow(3, 1 - dx, 8)
 end
 
+--- Each eighth of a batch moved its own way.
 local function anywhere(x)
-  local move = lt.randint(-1, 2, {2}):tolist()
-  return shifted(x, move[1], move[2])
+  local parts = x:chunk(8)
+  for i = 1, #parts do
+    local move = lt.randint(-1, 2, {2}):tolist()
+    parts[i] = shifted(parts[i], move[1], move[2])
+  end
+  return lt.cat(parts)
 end
 
 --- What the network says of pictures looked at in nine positions: probabilities [N, 10], those of the middle counting most.

@@ -33,16 +33,27 @@ typedef struct ln_pointwise {
   ln_loop loop;
 } ln_pointwise;
 
-enum ln_random_kind { LN_RANDOM_UNIFORM, LN_RANDOM_NORMAL, LN_RANDOM_INTEGER, LN_RANDOM_BERNOULLI };
+enum ln_random_kind { LN_RANDOM_UNIFORM, LN_RANDOM_NORMAL, LN_RANDOM_INTEGER, LN_RANDOM_BERNOULLI, LN_RANDOM_DROPOUT };
 
-/* Random numbers into operand 0 of the loop: element i of the logical order gets number offset + i of the stream. */
+/* Random numbers into operand 0 of the loop: element i of the logical order is made of the words that belong to i, counted from block `offset` of
+ * the stream of `seed` (docs/random.md). */
 typedef struct ln_random {
   int kind;
+  int dtype; /* the compute type: LN_INT64 for whole numbers, else operand 0's */
   uint64_t seed, offset;
-  double a, b;       /* uniform: from, to; normal: mean, standard deviation; Bernoulli: probability */
-  int64_t low, high; /* integer: [low, high) */
-  ln_loop loop;
+  double a, b; /* uniform: from, to; normal: mean, standard deviation; Bernoulli: probability; dropout: probability to keep, factor of what is kept */
+  double top;  /* uniform: the largest number of operand 0's dtype that is below b */
+  int digits;  /* uniform: significant bits of operand 0's dtype */
+  int64_t from; /* integer: [from, from + range), a range of 0 standing for 2^64 */
+  uint64_t range;
+  ln_loop loop; /* dropout: operand 1 is what is scaled */
 } ln_random;
+
+/* Elements that share a block of four words. */
+static inline int ln_random_per_block(const ln_random *r) {
+  if (r->kind == LN_RANDOM_INTEGER) return r->range <= (uint64_t)1 << 32 ? 2 : 1;
+  return r->loop.dtype[0] == LN_FLOAT64 && r->kind <= LN_RANDOM_NORMAL ? 2 : 4;
+}
 
 /* y[i] = start + i * step, contiguous. */
 typedef struct ln_arange {

@@ -83,8 +83,10 @@ void ln_fold_init(ln_fold *fold, int kind, const ln_tensor *x, uint32_t mask, co
 const ln_kernels *ln_kernels_of(int device); /* cpu: always; cuda: the plug-in's, which a tensor on it proves to be loaded */
 
 /* -- Random numbers (core/random.c) -- */
-/* Reserves `count` numbers of the generator in use; kernels draw number i of the reservation at offset + i. */
-void ln_random_reserve(uint64_t count, uint64_t *seed, uint64_t *offset);
+/* Takes blocks of the generator in use. */
+void ln_random_reserve(uint64_t blocks, uint64_t *seed, uint64_t *offset);
+/* Takes the blocks that r's loop needs: sets seed and offset. */
+void ln_random_draw(ln_random *r);
 
 /* -- Operators (core/op.c) -- */
 enum ln_op_id {

@@ -148,6 +148,7 @@ local structured = {
     lt.manual_seed(5)
     return lt.dropout(x, 0.4) * x
   end, {2, 3}},
+  seeded_dropout = {function(x) return lt.seeded_dropout(x, 0.4, 5, 7) * x end, {3, 3}},
   view = {function(x) return x:view(3, 2) end, {2, 3}},
   permute = {function(x) return x:permute(2, 0, 1) end, {2, 3, 2}},
   transpose = {function(x) return x:transpose(0, 1) end, {2, 3}},

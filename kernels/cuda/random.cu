@@ -1,34 +1,83 @@
-/* random.cu - random numbers and arithmetic progressions: element i of the logical order is a function of its number alone, the CPU's. */
+/* random.cu - random numbers, dropout and arithmetic progressions. A body makes the elements that share a block of the stream; the numbers are
+ * those of the CPU, bit by bit (../philox.h). */
 #include "kernels.h"
 
 #include "../philox.h"
 
 namespace {
 
-struct integer_body {
-  ln_loop loop;
-  uint64_t seed, offset;
-  int64_t from;
-  uint64_t range;
-  LN_BODY void operator()(int64_t i) const {
-    int64_t v = from + (int64_t)ln_draw_below(ln_draw_bits(seed, offset + (uint64_t)i), range);
-    ln_store<int64_t>(ln_place(loop, 0, i), loop.dtype[0], v);
+/* What the elements of a draw have in common. */
+struct draw {
+  ln_random r;
+  int per; /* elements of a block */
+  ln_draw_event event;
+  LN_BODY ln_block128 block(int64_t i) const { return ln_philox(r.seed, r.offset + (uint64_t)i); }
+  template <class T> LN_BODY void store(int64_t block, int k, T v) const {
+    int64_t i = block * per + k;
+    if (i < r.loop.numel) ln_store<T>(ln_place(r.loop, 0, i), r.loop.dtype[0], v);
+  }
+  template <class T> LN_BODY void scale(int64_t block, int k, T factor) const {
+    int64_t i = block * per + k;
+    if (i < r.loop.numel) ln_store<T>(ln_place(r.loop, 0, i), r.loop.dtype[0], ln_load<T>(ln_place(r.loop, 1, i), r.loop.dtype[1]) * factor);
   }
 };
 
-struct float_body {
-  ln_loop loop;
-  int kind;
-  uint64_t seed, offset;
-  double a, b;
-  LN_BODY double draw(uint64_t n, bool wide) const {
-    if (kind == LN_RANDOM_NORMAL) return a + b * ln_draw_normal(seed, n);
-    if (kind == LN_RANDOM_BERNOULLI) return ln_draw_unit(ln_draw_bits(seed, n), 1) < a;
-    double v = a + (b - a) * ln_draw_unit(ln_draw_bits(seed, n), wide);
-    return !wide && (float)v >= (float)b && a < b ? a : v; /* rounding has brought it up to the open end */
-  }
+struct integer_body : draw {
+  explicit integer_body(const draw &d) : draw(d) {}
   LN_BODY void operator()(int64_t i) const {
-    ln_store<double>(ln_place(loop, 0, i), loop.dtype[0], draw(offset + (uint64_t)i, loop.dtype[0] == LN_FLOAT64));
+    ln_block128 b = block(i);
+    for (int k = 0; k < per; k++) {
+      uint64_t v = per == 1       ? ln_draw_below_wide(b, r.range)
+                   : r.range == 0 ? (uint64_t)b.v[2 * k + 1] << 32 | b.v[2 * k]
+                                  : ln_draw_below(b.v[2 * k], b.v[2 * k + 1], r.range);
+      store<int64_t>(i, k, (int64_t)((uint64_t)r.from + v));
+    }
+  }
+};
+
+struct uniform_body : draw {
+  explicit uniform_body(const draw &d) : draw(d) {}
+  LN_BODY void operator()(int64_t i) const {
+    ln_block128 b = block(i);
+    for (int k = 0; k < per; k++) {
+      if (per == 2)
+        store<double>(i, k, ln_draw_between_f64(ln_draw_unit_f64(b.v[2 * k], b.v[2 * k + 1]), r.a, r.b - r.a, r.top));
+      else
+        store<float>(i, k, ln_draw_between_f32(ln_draw_unit_f32(b.v[k], r.digits), (float)r.a, (float)(r.b - r.a), (float)r.top));
+    }
+  }
+};
+
+struct normal_body : draw {
+  explicit normal_body(const draw &d) : draw(d) {}
+  LN_BODY void operator()(int64_t i) const {
+    ln_block128 b = block(i);
+    if (per == 2) {
+      double z[2];
+      ln_draw_normals_f64(b, &z[0], &z[1]);
+      for (int k = 0; k < 2; k++) store<double>(i, k, r.a + r.b * z[k]);
+    } else {
+      float z[4];
+      ln_draw_normals_f32(b.v[0], b.v[1], &z[0], &z[1]);
+      ln_draw_normals_f32(b.v[2], b.v[3], &z[2], &z[3]);
+      for (int k = 0; k < 4; k++) store<float>(i, k, (float)r.a + (float)r.b * z[k]);
+    }
+  }
+};
+
+struct bernoulli_body : draw {
+  explicit bernoulli_body(const draw &d) : draw(d) {}
+  LN_BODY void operator()(int64_t i) const {
+    ln_block128 b = block(i);
+    for (int k = 0; k < 4; k++) store<int64_t>(i, k, ln_draw_happens(event, b.v[k]));
+  }
+};
+
+template <class T> struct dropout_body : draw {
+  explicit dropout_body(const draw &d) : draw(d) {}
+  LN_BODY void operator()(int64_t i) const {
+    ln_block128 b = block(i);
+    for (int k = 0; k < 4; k++) scale<T>(i, k, ln_draw_happens(event, b.v[k]) ? (T)r.b : 0);
   }
 };
 
@@ -42,8 +91,16 @@ struct arange_body {
 } // namespace
 
 const char *ln_gpu_random(const ln_random *r, int device) {
-  if (r->kind != LN_RANDOM_INTEGER) return ln_each(device, r->loop.numel, float_body{r->loop, r->kind, r->seed, r->offset, r->a, r->b});
-  return ln_each(device, r->loop.numel, integer_body{r->loop, r->seed, r->offset, r->low, (uint64_t)r->high - (uint64_t)r->low});
+  draw d = {*r, ln_random_per_block(r), {0, 0}};
+  if (r->kind == LN_RANDOM_BERNOULLI || r->kind == LN_RANDOM_DROPOUT) d.event = ln_draw_event_of(r->a);
+  int64_t blocks = (r->loop.numel + d.per - 1) / d.per;
+  switch (r->kind) {
+  case LN_RANDOM_UNIFORM: return ln_each(device, blocks, uniform_body(d));
+  case LN_RANDOM_NORMAL: return ln_each(device, blocks, normal_body(d));
+  case LN_RANDOM_INTEGER: return ln_each(device, blocks, integer_body(d));
+  case LN_RANDOM_BERNOULLI: return ln_each(device, blocks, bernoulli_body(d));
+  default: return r->dtype == LN_FLOAT64 ? ln_each(device, blocks, dropout_body<double>(d)) : ln_each(device, blocks, dropout_body<float>(d));
+  }
 }
 
 const char *ln_gpu_arange(const ln_arange *a, int device) {

@@ -1,4 +1,4 @@
-/* random.c - generators: a seed and how many numbers were taken. The numbers themselves are the kernels' (kernels/philox.h). */
+/* random.c - generators: a seed and how many blocks of its stream were taken (docs/random.md). The numbers are the kernels' (kernels/philox.h). */
 #include "../internal.h"
 
 #include <stdlib.h>
@@ -7,22 +7,28 @@ struct ln_generator {
   uint64_t seed, offset;
 };
 
-static _Thread_local ln_generator standard = {.seed = 67280421310721u};
-static _Thread_local ln_generator *in_use;
+#define FIRST_SEED 67280421310721u
+
+static _Thread_local ln_generator *standard, *in_use;
 
 int ln_generator_new(ln_generator **out) {
   *out = malloc(sizeof **out);
   if (!*out) return ln_fail_nomem(sizeof **out);
-  **out = (ln_generator){.seed = 67280421310721u};
+  **out = (ln_generator){.seed = FIRST_SEED};
   return LN_OK;
 }
 
 void ln_generator_free(ln_generator *g) {
   if (in_use == g) in_use = NULL;
-  if (g != &standard) free(g);
+  free(g);
 }
 
-ln_generator *ln_generator_default(void) { return &standard; }
+/* It is never freed: a Lua state may outlive the thread that opened it. */
+ln_generator *ln_generator_default(void) {
+  static ln_generator spare = {.seed = FIRST_SEED};
+  if (!standard && ln_generator_new(&standard) != LN_OK) standard = &spare;
+  return standard;
+}
 
 void ln_generator_seed(ln_generator *g, uint64_t seed) { *g = (ln_generator){.seed = seed}; }
 
@@ -35,9 +41,14 @@ void ln_generator_set(ln_generator *g, uint64_t seed, uint64_t offset) { *g = (l
 
 void ln_generator_use(ln_generator *g) { in_use = g; }
 
-void ln_random_reserve(uint64_t count, uint64_t *seed, uint64_t *offset) {
-  ln_generator *g = in_use ? in_use : &standard;
+void ln_random_reserve(uint64_t blocks, uint64_t *seed, uint64_t *offset) {
+  ln_generator *g = in_use ? in_use : ln_generator_default();
   *seed = g->seed;
   *offset = g->offset;
-  g->offset += count;
+  g->offset += blocks;
+}
+
+void ln_random_draw(ln_random *r) {
+  uint64_t n = (uint64_t)r->loop.numel, per = (uint64_t)ln_random_per_block(r);
+  ln_random_reserve((n + per - 1) / per, &r->seed, &r->offset);
 }

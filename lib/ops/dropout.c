@@ -1,47 +1,47 @@
-/* dropout.c - elements zeroed at random, the rest scaled up (Srivastava et al., 2014). */
+/* dropout.c - elements zeroed at random, the rest scaled up (Srivastava et al., 2014). The mask is never stored: it is drawn again, from the seed
+ * and block where it began, whenever a gradient of any order needs it. */
 #include "rules.h"
 
-/* A tensor of the dtype's 0 and 1 / (1 - p), in the layout of x. */
-static int draw_mask(const char *op, const ln_tensor *x, double p, ln_tensor **out) {
-  ln_random draw = {.kind = LN_RANDOM_BERNOULLI, .a = 1 - p};
-  ln_tensor *mask;
-  LN_TRY(ln_new_like(x, x->dtype, &mask));
-  ln_random_reserve((uint64_t)x->numel, &draw.seed, &draw.offset);
-  ln_loop_init(&draw.loop, &mask, 1);
-  int status = x->numel ? ln_kernel_status(op, ln_kernels_of(x->device)->random(&draw, x->device)) : LN_OK;
-  ln_tensor *const in[2] = {mask, NULL};
+static int check(ln_call *c, double p) {
+  if (!(p >= 0 && p <= 1)) return ln_fail("%s: p must lie between 0 and 1, got %g", c->name, p);
+  return ln_check_float(c->name, "input", c->in[0]);
+}
+
+static int apply(ln_call *c, double p, uint64_t seed, uint64_t offset) {
+  SLOTS(seeded_dropout);
   ln_attrs attrs = {0};
-  attrs.slot[1].d = p < 1 ? 1 / (1 - p) : 0;
-  if (status == LN_OK) status = ln_run(LN_OP_mul, in, 2, &attrs, true, NULL);
-  if (status != LN_OK) {
-    ln_tensor_release(mask);
-    return status;
-  }
-  *out = mask;
-  return LN_OK;
+  ln_attrs_float(&attrs, a_p, p);
+  ln_attrs_int(&attrs, a_seed, (int64_t)seed);
+  ln_attrs_int(&attrs, a_offset, (int64_t)offset);
+  return ln_run(LN_OP_seeded_dropout, c->in, 1, &attrs, c->target != NULL, c->out);
 }
 
 int dropout_forward(ln_call *c) {
+  SLOTS(dropout);
   ln_tensor *x = c->in[0];
-  double p = ln_float(c->attrs, 0);
-  if (!(p >= 0 && p <= 1)) return ln_fail("dropout: p must lie between 0 and 1, got %g", p);
-  LN_TRY(ln_check_float(c->name, "input", x));
-  if (!ln_int(c->attrs, 1) || p == 0) {
-    if (!c->target) return ln_call_alias(c, x->shape, x->stride, x->ndim, 0);
-    ln_tensor_retain(c->out[0] = c->target);
-    return LN_OK;
-  }
-  LN_TRY(draw_mask(c->name, x, p, &c->extra[0]));
-  ln_compose compose;
-  ln_tensor *y = NULL;
-  ln_back *b = ln_compose_begin(&compose, c->name);
-  ln_tensor *product = ln_do2(b, LN_OP_mul, x, c->extra[0]);
-  if (!c->target) return ln_compose_end(&compose, product, &c->out[0]);
-  LN_TRY(ln_compose_end(&compose, product, &y));
-  ln_tensor_retain(c->out[0] = c->target);
-  int status = ln_copy_into(c->target, y);
-  ln_tensor_release(y);
-  return status;
+  double p = ln_float(c->attrs, a_p);
+  uint64_t seed, offset;
+  LN_TRY(check(c, p));
+  if (!ln_int(c->attrs, a_training) || p == 0) return c->target ? LN_OK : ln_run(LN_OP_to, &x, 1, NULL, false, c->out);
+  ln_random_reserve(((uint64_t)x->numel + 3) / 4, &seed, &offset);
+  return apply(c, p, seed, offset);
 }
 
-void dropout_backward(ln_back *b) { ln_give(b, 0, b->extra[0] ? ln_do2(b, LN_OP_mul, b->g[0], b->extra[0]) : b->g[0]); }
+int seeded_dropout_forward(ln_call *c) {
+  SLOTS(seeded_dropout);
+  ln_tensor *x = c->in[0];
+  double p = ln_float(c->attrs, a_p), keep = 1 - p;
+  LN_TRY(check(c, p));
+  if (c->target)
+    ln_tensor_retain(c->out[0] = c->target);
+  else
+    LN_TRY(ln_new_strided(x->shape, ln_is_dense(x) ? x->stride : NULL, x->ndim, x->dtype, x->device, &c->out[0]));
+  ln_random r = {.kind = LN_RANDOM_DROPOUT, .dtype = x->dtype, .a = keep, .b = keep > 0 ? 1 / keep : 0};
+  r.seed = (uint64_t)ln_int(c->attrs, a_seed);
+  r.offset = (uint64_t)ln_int(c->attrs, a_offset);
+  ln_tensor *const operands[2] = {c->out[0], x};
+  ln_loop_init(&r.loop, operands, 2);
+  return ln_kernel_status(c->name, ln_kernels_of(x->device)->random(&r, x->device));
+}
+
+void seeded_dropout_backward(ln_back *b) { ln_give(b, 0, ln_do(b, LN_OP_seeded_dropout, &b->g[0], 1, b->attrs)); }

@@ -1,4 +1,4 @@
-/* fill.c - tensors filled with a value, a progression or random numbers, and triangles. */
+/* fill.c - tensors filled with a value or a progression, and triangles. */
 #include "rules.h"
 
 /* The output in the shape of in[0]: the target in place, else a new tensor. */
@@ -40,83 +40,6 @@ int arange_forward(ln_call *c) {
   if (n == 0) return LN_OK;
   ln_arange fill = {dtype, n, start, step, c->out[0]->data};
   return ln_kernel_status(c->name, ln_kernels_of(device)->arange(&fill, device));
-}
-
-/* -- Random numbers -- */
-
-static int draw(ln_call *c, ln_random draw) {
-  LN_TRY(out_like(c));
-  ln_tensor *y = c->out[0];
-  ln_random_reserve((uint64_t)y->numel, &draw.seed, &draw.offset);
-  ln_loop_init(&draw.loop, &y, 1);
-  return ln_kernel_status(c->name, ln_kernels_of(y->device)->random(&draw, y->device));
-}
-
-int uniform_forward(ln_call *c) {
-  double from = ln_float(c->attrs, 0), to = ln_float(c->attrs, 1);
-  LN_TRY(ln_check_float(c->name, "the tensor", c->in[0]));
-  if (!(from <= to)) return ln_fail("uniform: from %g must not be above to %g", from, to);
-  return draw(c, (ln_random){.kind = LN_RANDOM_UNIFORM, .a = from, .b = to});
-}
-
-int normal_forward(ln_call *c) {
-  double std = ln_float(c->attrs, 1);
-  LN_TRY(ln_check_float(c->name, "the tensor", c->in[0]));
-  if (!(std >= 0)) return ln_fail("normal: the standard deviation %g must not be negative", std);
-  return draw(c, (ln_random){.kind = LN_RANDOM_NORMAL, .a = ln_float(c->attrs, 0), .b = std});
-}
-
-/* The largest whole number up to which a dtype holds all. */
-static int64_t dtype_end(int dtype) {
-  static const int64_t end[LN_DTYPES] = {1 << 24, (int64_t)1 << 53, 1 << 11, 1 << 8, 127, 32767, INT32_MAX, INT64_MAX, 255, 1};
-  return end[dtype];
-}
-
-int random_forward(ln_call *c) {
-  int64_t from = ln_int(c->attrs, 0), top = dtype_end(c->in[0]->dtype);
-  int64_t to = ln_has(c->attrs, 1) ? ln_int(c->attrs, 1) : top < INT64_MAX ? top + 1 : top;
-  if (from >= to) return ln_fail("random: from %lld must be below to %lld", (long long)from, (long long)to);
-  if (to - 1 > top && !ln_is_float(c->in[0]->dtype))
-    return ln_fail("random: %lld is beyond what %s holds", (long long)(to - 1), ln_dtype_name(c->in[0]->dtype));
-  return draw(c, (ln_random){.kind = LN_RANDOM_INTEGER, .low = from, .high = to});
-}
-
-int bernoulli_forward(ln_call *c) {
-  double p = ln_float(c->attrs, 0);
-  if (!(p >= 0 && p <= 1)) return ln_fail("bernoulli: the probability %g must lie between 0 and 1", p);
-  return draw(c, (ln_random){.kind = LN_RANDOM_BERNOULLI, .a = p});
-}
-
-/* Fisher and Yates; the draws are number i of the reservation, so the order is the same on every device. */
-int randperm_forward(ln_call *c) {
-  int64_t n = ln_int(c->attrs, 0);
-  int device = (int)ln_int(c->attrs, 1);
-  uint64_t seed, offset;
-  if (n < 0) return ln_fail("randperm: n must not be negative, got %lld", (long long)n);
-  LN_TRY(ln_device_check(device));
-  ln_tensor *order, *below;
-  LN_TRY(ln_new(&n, 1, LN_INT64, LN_CPU, &order));
-  ln_random_reserve((uint64_t)n, &seed, &offset);
-  int64_t *p = (int64_t *)order->data;
-  for (int64_t i = 0; i < n; i++) p[i] = i;
-  int status = LN_OK;
-  for (int64_t i = n - 1; i > 0 && status == LN_OK; i--) {
-    int64_t j = 0;
-    ln_random one = {.kind = LN_RANDOM_INTEGER, .seed = seed, .offset = offset + (uint64_t)i, .low = 0, .high = i + 1};
-    one.loop = (ln_loop){.n_operands = 1, .ndim = 1, .numel = 1, .shape = {1}, .dtype = {LN_INT64}, .data = {(char *)&j}};
-    status = ln_kernel_status(c->name, ln_kernels_of(LN_CPU)->random(&one, LN_CPU));
-    int64_t swap = p[i];
-    p[i] = p[j];
-    p[j] = swap;
-  }
-  if (status == LN_OK && device != LN_CPU) {
-    status = ln_new(&n, 1, LN_INT64, device, &below);
-    if (status == LN_OK) status = ln_copy_into(below, order);
-    ln_tensor_release(order);
-    order = below;
-  }
-  c->out[0] = order;
-  return status;
 }
 
 /* -- Triangles -- */

@@ -4,10 +4,11 @@ local base = require("lunette.ffi")
 local ops = require("lunette.ops")
 local arguments = require("lunette.arguments")
 local Size = require("lunette.size")
+local random = require("lunette.random")
 
 local C, ffi, fail, check, wrap, is_tensor = base.C, base.ffi, base.fail, base.check, base.wrap, base.is_tensor
 local dtype_id, device_id = base.dtype_id, base.device_id
-local type, tonumber, select, ipairs, pcall, error = type, tonumber, select, ipairs, pcall, error
+local type, tonumber, select, ipairs = type, tonumber, select, ipairs
 local istype = ffi.istype
 local int64_t = ffi.typeof("int64_t")
 
@@ -36,6 +37,7 @@ local function check_options(name, options)
   for key, value in pairs(options) do
     if not OPTIONS[key] then fail(("%s has no option '%s'%s"):format(name, tostring(key), arguments.hint(key, {"dtype", "device", "requires_grad", "generator"}))) end
     if key == "dtype" and not dtype_id[value] then fail(("%s: there is no dtype %s"):format(name, arguments.describe(value))) end
+    if key == "generator" and not random.is_generator(value) then fail(("%s: generator must be a generator (lt.Generator()), got %s"):format(name, arguments.describe(value))) end
     if key == "requires_grad" and type(value) ~= "boolean" then fail(name .. ": requires_grad must be true or false") end
   end
   return options
@@ -72,27 +74,18 @@ local function split(name, fixed, ...)
   return sizes(name, rest), options, values
 end
 
-local function with_generator(generator, fn, ...)
-  if not generator then return fn(...) end
-  C.ln_generator_use(generator.pointer)
-  local ok, t = pcall(fn, ...)
-  C.ln_generator_use(nil)
-  if not ok then error(t, 0) end
-  return t
-end
-
 --- name(sizes..., {dtype =, device =, requires_grad =}): `fill(t)` gives the values.
 local function maker(name, fill, default_dtype)
   create[name] = function(...)
     local shape, options = split(name, 0, ...)
     local t = empty(shape, options.dtype or default_dtype, options.device)
-    return finish(with_generator(options.generator, fill, t), options.requires_grad)
+    return finish(random.with(options.generator, fill, t), options.requires_grad)
   end
   create[name .. "_like"] = function(x, options)
     if not is_tensor(x) then fail(name .. "_like: a tensor is expected, not " .. arguments.describe(x)) end
     options = check_options(name .. "_like", options or {})
     local t = empty(x.shape:totable(), options.dtype or x.dtype, options.device or x.device)
-    return finish(with_generator(options.generator, fill, t), options.requires_grad)
+    return finish(random.with(options.generator, fill, t), options.requires_grad)
   end
 end
 
@@ -120,12 +113,12 @@ function create.randint(...)
   if type(high) ~= "number" then low, high, size, options = 0, low, high, size end
   options = check_options("randint", options or {})
   local t = empty(sizes("randint", {n = 1, size}), options.dtype or "int64", options.device)
-  return finish(with_generator(options.generator, t.random_, t, low, high), options.requires_grad)
+  return finish(random.with(options.generator, t.random_, t, low, high), options.requires_grad)
 end
 
 function create.randperm(n, options)
   options = check_options("randperm", options or {})
-  local t = with_generator(options.generator, ops.randperm, n, base.device_name(device_id(options.device)))
+  local t = random.with(options.generator, ops.randperm, n, base.device_name(device_id(options.device)))
   return options.dtype and t:to(options.dtype) or t
 end
 

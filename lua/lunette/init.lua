@@ -8,6 +8,7 @@ local arguments = require("lunette.arguments")
 local ops = require("lunette.ops")
 local Size = require("lunette.size")
 local create = require("lunette.create")
+local random = require("lunette.random")
 local autograd = require("lunette.autograd")
 require("lunette.tensor")
 local indexing = require("lunette.index")
@@ -38,49 +39,12 @@ for _, name in ipairs {"no_grad", "enable_grad", "set_grad_enabled", "is_grad_en
 
 -- Random numbers -------------------------------------------------------------------------------------------------------------------------
 
-local Generator = {}
-Generator.__index = Generator
-local state = {seed = ffi.new("uint64_t[1]"), offset = ffi.new("uint64_t[1]")}
-
-local function check_seed(seed)
-  if type(seed) ~= "number" and not ffi.istype("uint64_t", seed) and not ffi.istype("int64_t", seed) then
-    fail("manual_seed: a number is expected, not " .. arguments.describe(seed))
-  end
-  return ffi.cast("uint64_t", ffi.cast("int64_t", seed))
-end
-
---- Starts the generator at a seed. @return the generator
-function Generator:manual_seed(seed)
-  C.ln_generator_seed(self.pointer, check_seed(seed))
-  return self
-end
-
---- The state, for set_state: an array of two uint64.
-function Generator:get_state()
-  C.ln_generator_get(self.pointer, state.seed, state.offset)
-  return {state.seed[0], state.offset[0]}
-end
-
-function Generator:set_state(saved)
-  if type(saved) ~= "table" or #saved ~= 2 then fail("set_state: what get_state gave is expected") end
-  C.ln_generator_set(self.pointer, saved[1], saved[2])
-  return self
-end
-
-local default_generator = setmetatable({pointer = C.ln_generator_default()}, Generator)
-
---- A generator of its own, to be handed to rand, randn, randint, randperm, DataLoader ... as {generator = g}.
-function lt.Generator()
-  local slot = ffi.new("ln_generator *[1]")
-  base.check(C.ln_generator_new(slot))
-  return setmetatable({pointer = ffi.gc(slot[0], C.ln_generator_free)}, Generator)
-end
-
-lt.default_generator = default_generator
-function lt.manual_seed(seed) return default_generator:manual_seed(seed) end
-function lt.initial_seed() return tonumber(default_generator:get_state()[1]) end
-function lt.get_rng_state() return default_generator:get_state() end
-function lt.set_rng_state(saved) default_generator:set_state(saved) end
+lt.Generator, lt.default_generator = random.Generator, random.default_generator
+function lt.manual_seed(seed) return lt.default_generator:manual_seed(seed) end
+function lt.seed() return lt.default_generator:seed() end
+function lt.initial_seed() return lt.default_generator:initial_seed() end
+function lt.get_rng_state() return lt.default_generator:get_state() end
+function lt.set_rng_state(state) lt.default_generator:set_state(state) end
 
 -- Lists, maps, containers ----------------------------------------------------------------------------------------------------------------
 

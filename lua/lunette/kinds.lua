@@ -24,8 +24,8 @@ kinds.MOST = MOST
 
 -- Tests ----------------------------------------------------------------------------------------------------------------------------------
 
--- The modules that know tensors and sizes stand above this one, so they are asked for when the first value has to be told.
-local tensor_test, size_test
+-- The modules that know tensors, sizes and generators stand above this one, so they are asked for when the first value has to be told.
+local tensor_test, size_test, generator_test
 
 local function is_tensor(x)
   if type(x) ~= "cdata" then return false end
@@ -46,8 +46,9 @@ local function is_module(x)
 end
 
 local function is_generator(x)
-  local meta = getmetatable(x)
-  return type(meta) == "table" and meta.is_lunette_generator == true
+  if type(x) ~= "cdata" then return false end
+  if not generator_test then generator_test = require("lunette.random").is_generator end
+  return generator_test(x)
 end
 
 local int64_t = ffi.typeof("int64_t")

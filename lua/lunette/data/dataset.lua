@@ -95,7 +95,7 @@ local function counts_of(lengths, n)
   return out, n
 end
 
-local parse_split = arguments.signature("random_split", "dataset:any, lengths:table, generator:any?")
+local parse_split = arguments.signature("random_split", "dataset:any, lengths:table, generator:generator?")
 
 --- Subsets of the given sizes (counts that sum to the length, or fractions that sum to 1) in random order; as many values as lengths.
 function dataset.random_split(...)

@@ -52,7 +52,7 @@ local DataLoader = object.class("DataLoader")
 loader.DataLoader = DataLoader
 
 local parse = arguments.signature("DataLoader", "dataset:any, batch_size:int=1, shuffle:bool=false, *, drop_last:bool=false, "
-  .. "collate_fn:function?, generator:any?, seed:int?")
+  .. "collate_fn:function?, generator:generator?, seed:int?")
 
 function DataLoader:__init(...)
   local dataset, batch_size, shuffled, drop_last, collate_fn, generator, seed = parse(...)
