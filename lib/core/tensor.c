@@ -174,11 +174,11 @@ void ln_tensor_release(ln_tensor *t) {
   }
 }
 
+/* The handle stays readable: a finalizer of Lua may still reach one that the collector has finalized in the same cycle. No tensor has generation 0. */
 void ln_handle_release(ln_handle *h) {
   if (h->_p && h->_p->generation == h->_gen) {
-    ln_tensor *t = h->_p;
-    h->_p = NULL;
-    ln_tensor_release(t);
+    h->_gen = 0;
+    ln_tensor_release(h->_p);
   }
 }
 

@@ -39,15 +39,16 @@
 local errors = require("lunette.errors")
 local kinds = require("lunette.kinds")
 
-local getmetatable, loadstring, rawequal, ipairs, pairs = getmetatable, loadstring, rawequal, ipairs, pairs
+local getmetatable, rawequal, ipairs, pairs = getmetatable, rawequal, ipairs, pairs
 local type, select, tostring, tonumber, assert, unpack = type, select, tostring, tonumber, assert, unpack
-local concat, sort, next = table.concat, table.sort, next
+local concat, sort, pcall, error = table.concat, table.sort, pcall, error
 
 local arguments = {
   fail = errors.fail, nearest = errors.nearest, hint = errors.hint, strict = errors.strict, None = kinds.None, describe = kinds.describe,
   is_tensor = kinds.is_tensor, is_size = kinds.is_size, is_module = kinds.is_module, is_int = kinds.is_int,
 }
 local fail, literal, None = errors.fail, kinds.literal, kinds.None
+local TOO_MANY = 100 -- behind every other measure of how far a form of an overload got
 
 -- Reading a signature --------------------------------------------------------------------------------------------------------------------
 
@@ -185,13 +186,15 @@ local function split_options(spec, args, n)
   return nil, last
 end
 
-local function check_count(spec, args, last)
-  local first = args[1]
+-- lt:zeros(3) for lt.zeros(3): the package comes first.
+local function check_dot(name, first)
   local meta = type(first) == "table" and getmetatable(first)
-  if meta and meta.__package then
-    fail(("%s is a function, called with a dot: %s.%s(...)"):format(spec.name, meta.__package, spec.name))
-  end
+  if meta and meta.__package then fail(("%s is a function, called with a dot: %s.%s(...)"):format(name, meta.__package, name)) end
+end
+
+local function check_count(spec, last)
   if spec.variadic or last <= spec.places then return end
+  spec.reached = spec.places - TOO_MANY
   local by_name = spec.params[last] and (", %s is given by name: {%s = ...}"):format(spec.names[spec.places + 1], spec.names[spec.places + 1]) or ""
   spec.raise(("%s takes at most %d argument%s (%s), %d given%s"):format(
     spec.name, spec.places, spec.places == 1 and "" or "s", concat(spec.names, ", ", 1, spec.places), last, by_name))
@@ -207,7 +210,16 @@ local function gather(spec, values, args, last)
   values[at] = list
 end
 
+local function count_unknown(spec, options)
+  local n = 0
+  for name in pairs(options) do
+    if not spec.index[name] then n = n + 1 end
+  end
+  return n
+end
+
 local function take_options(spec, values, options)
+  spec.reached = -count_unknown(spec, options)
   for name, value in pairs(options) do
     local i = spec.index[name]
     if not i then spec.raise(("%s has no argument '%s'%s"):format(spec.name, tostring(name), errors.hint(name, spec.names))) end
@@ -244,11 +256,11 @@ local function checked(spec, i, value)
   return value
 end
 
--- The values of the parameters, nil where the default stands. `spec.reached` is the parameter that is looked at, for errors of overloads.
 local function slow(spec, ...)
   local args, values = {...}, {}
+  check_dot(spec.name, args[1])
   local options, last = split_options(spec, args, select("#", ...))
-  check_count(spec, args, last)
+  check_count(spec, last)
   for i = 1, last < spec.places and last or spec.places do values[i] = args[i] end
   if spec.variadic then gather(spec, values, args, last) end
   if options then take_options(spec, values, options) end
@@ -259,175 +271,32 @@ local function slow(spec, ...)
   return unpack(values, 1, #spec.params)
 end
 
--- Straight code --------------------------------------------------------------------------------------------------------------------------
+-- Functions ------------------------------------------------------------------------------------------------------------------------------
 
-local function list_of(n, prefix)
-  local out = {}
-  for i = 1, n do out[i] = prefix .. i end
-  return out
-end
+--- A function of the signature `spec` (from `read`) that checks its arguments and then runs `tail.text`, Lua text in which a1, a2 ... are the values of
+-- the parameters; `tail.locals` declares what it needs from `env`, a table of the caller's.
+function arguments.compile(spec, tail, env) return require("lunette.generate").compile(spec, slow, tail, env) end
 
--- The texts of a parameter's tests as one expression in `var`. `fast`: of the paths where a table of options may stand for the value.
-local function test_text(param, i, var, fast)
-  local tests = {}
-  for k, kind in ipairs(param.kinds) do
-    if fast and kind.map then return "false" end
-    tests[k] = "(" .. (fast and kind.fast or kind.text) .. ")"
+local function raise_plain(message) error(message, 0) end
+
+-- The call of an overload that no form takes by its fast ways: the slow path of each, then the error of the one that got furthest.
+local function slow_overload(name, forms, ...)
+  check_dot(name, (...))
+  local best, message
+  for _, form in ipairs(forms) do
+    local values = {pcall(slow, form.spec, ...)}
+    if values[1] then return form.fn(unpack(values, 2, #form.spec.params + 1)) end
+    if not best or form.spec.reached > best.spec.reached then best, message = form, values[2] end
   end
-  return "(" .. concat(tests, " or "):gsub("ENUM", "enum" .. i):gsub("VAR", var) .. ")"
+  local texts = {}
+  for i, form in ipairs(forms) do texts[i] = ("%s(%s)"):format(name, (form.spec.text:gsub(":tensor%f[^%w|]", ""))) end
+  fail(("%s; its forms are %s"):format(message, concat(texts, " and ")))
 end
 
--- The condition that every parameter fits or is absent where it may be; those behind the last position are absent.
-local function fits_text(spec, n)
-  local conditions = {}
-  for i = 1, n do
-    local param = spec.params[i]
-    local test = test_text(param, i, "a" .. i, true)
-    conditions[i] = param.required and test or ("(a%d == nil or %s)"):format(i, test)
-  end
-  return #conditions > 0 and concat(conditions, " and ") or "true"
-end
-
-local header = {}
-for name in pairs(kinds.tools) do header[#header + 1] = name end
-sort(header)
-header = ("local %s = kit.%s"):format(concat(header, ", "), concat(header, ", kit."))
-
-local function enum_locals(spec)
-  local out = {}
-  for i, param in ipairs(spec.params) do
-    if param.enum then out[#out + 1] = ("local enum%d = spec.params[%d].enum"):format(i, i) end
-  end
-  return concat(out, "\n")
-end
-
--- Moves the options of the table `o` to the parameters; only when it holds nothing else they are final.
-local function options_text(spec, otherwise)
-  local lines = {"local count, v = 0"}
-  for i, param in ipairs(spec.params) do
-    lines[#lines + 1] = ("v = o[%q] if v ~= nil then if a%d ~= nil then return %s end a%d, count = v, count + 1 end"):format(param.name, i, otherwise, i)
-  end
-  return concat(lines, "\n")
-end
-
--- Are there `count` names in the table, which holds at least these?
-local function holds(o, count)
-  local key
-  for _ = 1, count do key = next(o, key) end
-  return next(o, key) == nil
-end
-
--- The way of a call with a table of names: straight code, and the slow path when that is not enough.
-local function named_text(spec)
-  local n, places = #spec.params, spec.places
-  local a, p = list_of(n, "a"), list_of(places, "p")
-  local given = concat(p, ", ") .. (places > 0 and ", " or "")
-  local otherwise = ("slow(spec, %sextra, more, ...)"):format(given)
-  local find = {"local o", "if extra ~= nil then o = extra"}
-  for i = places, 1, -1 do find[#find + 1] = ("elseif a%d ~= nil then o, a%d = a%d, nil"):format(i, i, i) end
-  return concat({
-    ("return function(%sextra, more, ...)"):format(given),
-    n > 0 and ("local %s%s"):format(concat(a, ", "), places > 0 and " = " .. concat(p, ", ") or "") or "",
-    ("if more ~= nil or select('#', ...) > 0 then return %s end"):format(otherwise),
-    concat(find, "\n") .. " end",
-    ("if type(o) ~= 'table' or getmetatable(o) ~= nil then return %s end"):format(otherwise),
-    options_text(spec, otherwise),
-    ("if count > 0 and holds(o, count) and %s then return %s end"):format(fits_text(spec, n), n > 0 and concat(a, ", ") or "nil"),
-    ("return %s"):format(otherwise),
-    "end",
-  }, "\n")
-end
-
--- The same where the last parameter by position gathers several values.
-local function gathered_text(spec)
-  local n, at = #spec.params, spec.variadic
-  local a, p = list_of(n, "a"), list_of(at - 1, "p")
-  local given = concat(p, ", ") .. (at > 1 and ", " or "")
-  local otherwise = ("slow(spec, %s...)"):format(given)
-  return concat({
-    ("return function(%s...)"):format(given),
-    ("local %s%s"):format(concat(a, ", "), at > 1 and " = " .. concat(p, ", ") or ""),
-    "local list, last, o = {...}, select('#', ...)",
-    "while last > 0 and list[last] == nil do last = last - 1 end",
-    ("if last == 0 then return %s end"):format(otherwise),
-    "o = list[last]",
-    ("if type(o) == 'table' and getmetatable(o) == nil and o[1] == nil and next(o) ~= nil then list[last], last = nil, last - 1 else o = nil end"):format(),
-    ("if last == 1 and type(list[1]) ~= 'number' then a%d = list[1] elseif last > 0 then a%d = list end"):format(at, at),
-    "if o then",
-    options_text(spec, otherwise),
-    ("if not holds(o, count) then return %s end"):format(otherwise),
-    "end",
-    ("if %s then return %s end"):format(fits_text(spec, n), concat(a, ", ")),
-    ("return %s"):format(otherwise),
-    "end",
-  }, "\n")
-end
-
-local function conversions(spec)
-  local lines = {}
-  for i, param in ipairs(spec.params) do
-    if param.default ~= nil then lines[#lines + 1] = ("if a%d == nil then a%d = default.%s end"):format(i, i, param.name) end
-    if param.convert then lines[#lines + 1] = ("if a%d ~= nil then a%d = %s end"):format(i, i, (param.convert:gsub("VAR", "a" .. i))) end
-  end
-  return concat(lines, "\n")
-end
-
--- The function itself: arguments by position pass straight through; `tail` is what is done with a1, a2 ..., the values of the parameters.
-local function main_text(spec, tail)
-  local n, places = #spec.params, spec.places
-  local a, p = list_of(n, "a"), list_of(places, "a")
-  local given = concat(p, ", ") .. (places > 0 and ", " or "")
-  local behind = {}
-  for i = places + 1, n do behind[#behind + 1] = "a" .. i end
-  local required = false
-  for i = places + 1, n do required = required or spec.params[i].required end
-  return concat({
-    ("return function(%sextra, more, ...)"):format(given),
-    #behind > 0 and "local " .. concat(behind, ", ") or "",
-    ("if not (select('#', ...) == 0 and extra == nil and more == nil and %s) then"):format(required and "false" or fits_text(spec, places)),
-    n > 0 and ("%s = other(%sextra, more, ...)"):format(concat(a, ", "), given) or "other(extra, more, ...)",
-    "end",
-    conversions(spec),
-    tail,
-    "end",
-  }, "\n")
-end
-
-local function load_text(spec, text, env)
-  local chunk = assert(loadstring(text, "=lunette.signature." .. spec.name))
-  return chunk(spec, kinds.tools, env)
-end
-
--- A stand-in for the second way that is compiled at its first call.
-local function other_way(spec, prelude)
-  local fn
-  return function(...)
-    if not fn then
-      fn = load_text(spec, prelude .. (spec.variadic and gathered_text(spec) or named_text(spec)), {slow = slow, holds = holds})
-    end
-    return fn(...)
-  end
-end
-
--- The tests of the slow path, from the same texts.
-local function add_fits(spec, prelude)
-  for i, param in ipairs(spec.params) do
-    param.fits = load_text(spec, prelude .. "return function(a) return " .. test_text(param, i, "a", false) .. " end")
-    assert(param.default == nil or param.fits(param.default), "the default of " .. param.name .. " is none of its kinds")
-  end
-end
-
---- A function of the signature `spec` (from `read`) that checks its arguments and then runs `tail`, Lua text in which a1, a2 ... are the values of the
--- parameters and `env` a table of the caller's.
-function arguments.compile(spec, tail, env)
-  kinds.tools.is_tensor = require("lunette.ffi").is_tensor
-  kinds.tools.is_size = require("lunette.size").is_size
-  local prelude = "local spec, kit, env = ...\n" .. header .. "\nlocal select, slow, holds = select, env and env.slow, env and env.holds\n" .. enum_locals(spec) .. "\n"
-  add_fits(spec, prelude)
-  local default = {}
-  for _, param in ipairs(spec.params) do default[param.name] = param.default end
-  local inner = {other = other_way(spec, prelude), default = default, env = env}
-  return load_text(spec, prelude .. "local other, default, env = env.other, env.default, env.env\n" .. main_text(spec, tail), inner)
+--- A function that stands for several: `forms`, an array of {spec =, fn =}, are tried in order, and `fn` gets the values of the parameters.
+function arguments.overload(name, forms)
+  for _, form in ipairs(forms) do form.spec.raise = raise_plain end
+  return require("lunette.generate").overload(name, forms, function(...) return slow_overload(name, forms, ...) end)
 end
 
 --- The texts of all signatures by name: what `help` knows of modules and functions.
@@ -438,10 +307,7 @@ function arguments.signature(name, text)
   arguments.signatures[name] = text
   local fn
   return function(...)
-    if not fn then
-      local spec = arguments.read(name, text)
-      fn = arguments.compile(spec, #spec.params > 0 and "return " .. concat(list_of(#spec.params, "a"), ", ") or "return")
-    end
+    if not fn then fn = arguments.compile(arguments.read(name, text)) end
     return fn(...)
   end
 end

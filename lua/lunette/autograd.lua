@@ -9,7 +9,7 @@ local formula = require("lunette.formula")
 local arguments = require("lunette.arguments")
 
 local C, ffi, T, fields, setters = base.C, base.ffi, base.T, base.fields, base.setters
-local check, fail, wrap, pointer, is_tensor = base.check, base.fail, base.wrap, base.pointer, base.is_tensor
+local check, fail, wrap, pointer, is_tensor, take, give = base.check, base.fail, base.wrap, base.pointer, base.is_tensor, base.take, base.give
 local bit, type, pcall, error, select, unpack, tonumber = bit, type, pcall, error, select, unpack, tonumber
 local getinfo = debug.getinfo
 
@@ -22,18 +22,18 @@ local OK, NEEDS_LUA = tonumber(C.LN_OK), tonumber(C.LN_NEEDS_LUA)
 local registry = base.registry
 registry.parts = registry.parts or {free = {}, last = 0}
 local parts = registry.parts
-local dead = ffi.new("int[256]")
-
 local function drain()
-  local n = C.ln_dead_ids(dead, 256)
+  local block = take()
+  local n = C.ln_dead_ids(block.ids, 256)
   while n > 0 do
     for i = 0, n - 1 do
-      local id = dead[i]
+      local id = block.ids[i]
       parts[id] = nil
-      parts.free[#parts.free + 1] = id
+      table.insert(parts.free, id)
     end
-    n = C.ln_dead_ids(dead, 256)
+    n = C.ln_dead_ids(block.ids, 256)
   end
+  give(block)
 end
 
 local function keep(part)
@@ -120,12 +120,14 @@ end
 
 -- Driving the engine ---------------------------------------------------------------------------------------------------------------------
 
-local stop = {lua = ffi.new("int[1]"), op = ffi.new("int[1]"), n_in = ffi.new("int[1]"), n_out = ffi.new("int[1]")}
-local cell = ffi.new("ln_tensor *[1]")
-
-local function taken(status)
+-- A tensor that C hands over, from ask(engine, i, out).
+local function taken(ask, engine, i)
+  local block = take()
+  local status = ask(engine, i, block.outputs)
+  local p = block.outputs[0]
+  give(block)
   check(status)
-  return wrap(cell[0])
+  return wrap(p)
 end
 
 local function answer(engine, i, t)
@@ -133,7 +135,7 @@ local function answer(engine, i, t)
 end
 
 local function run_hooks(engine, part)
-  local gradient = taken(C.ln_engine_gradient(engine, 0, cell))
+  local gradient = taken(C.ln_engine_gradient, engine, 0)
   for i = 1, part.last do
     local hook = part[i]
     local changed = hook and hook(gradient)
@@ -148,10 +150,10 @@ end
 local function run_function(engine, part, n_in, n_out)
   local ctx, grads = part.ctx, {}
   local saved = {n = part.n_saved}
-  for i = 1, part.n_saved do saved[i] = taken(C.ln_engine_saved(engine, i - 1, cell)) end
+  for i = 1, part.n_saved do saved[i] = taken(C.ln_engine_saved, engine, i - 1) end
   ctx.saved_tensors = saved
   for i = 1, n_out do
-    grads[i] = taken(C.ln_engine_gradient(engine, i - 1, cell))
+    grads[i] = taken(C.ln_engine_gradient, engine, i - 1)
     if not grads[i] and part.shapes[i] then grads[i] = ops.full(part.shapes[i], 0, part.dtypes[i], part.devices[i]) end
   end
   ctx.needs_input_grad = {}
@@ -174,11 +176,11 @@ local function run_function(engine, part, n_in, n_out)
 end
 
 local function formula_names(engine, info, n_in)
-  local names, attrs = {g = taken(C.ln_engine_gradient(engine, 0, cell))}, C.ln_engine_attrs(engine)
+  local names, attrs = {g = taken(C.ln_engine_gradient, engine, 0)}, C.ln_engine_attrs(engine)
   local variables = info.kind == 0 and "x" or "abc"
   for _, param in ipairs(info.params) do
     if param.place then
-      local value = taken(C.ln_engine_saved(engine, param.place, cell))
+      local value = taken(C.ln_engine_saved, engine, param.place)
       if value == nil and param.kind == "operand" and attrs ~= nil then
         local slot = param.slot
         value = bit.band(attrs.integer, bit.lshift(1, slot)) ~= 0 and tonumber(attrs.slot[slot].i) or attrs.slot[slot].d
@@ -186,31 +188,29 @@ local function formula_names(engine, info, n_in)
       names[variables:sub(param.place + 1, param.place + 1)] = value
     else
       local given = attrs ~= nil and bit.band(attrs.present, bit.lshift(1, param.slot)) ~= 0
-      local default = param.default:gsub("math.huge", "inf")
-      names[param.name] = given and attrs.slot[param.slot].d or tonumber(default)
+      names[param.name] = given and attrs.slot[param.slot].d or tonumber(param.default)
     end
   end
-  names.y = taken(C.ln_engine_saved(engine, n_in, cell))
+  names.y = taken(C.ln_engine_saved, engine, n_in)
   return names
 end
 
-local geometry = {shape = ffi.new("int64_t[16]"), dtype = ffi.new("int[1]")}
-
 --- dx summed to the shape of input i, in its dtype: the formula knows nothing of broadcasting.
 local function fit_gradient(engine, i, dx)
-  local ndim = C.ln_engine_input(engine, i, geometry.shape, geometry.dtype)
-  local shape, dtype = {}, base.dtype_name[geometry.dtype[0]]
-  for d = 0, ndim - 1 do shape[d + 1] = tonumber(geometry.shape[d]) end
+  local sizes, dtype_id = ffi.new("int64_t[16]"), ffi.new("int[1]")
+  local ndim = C.ln_engine_input(engine, i, sizes, dtype_id)
+  local shape, dtype = {}, base.dtype_name[dtype_id[0]]
+  for d = 0, ndim - 1 do shape[d + 1] = tonumber(sizes[d]) end
   local p = pointer(dx)
   local same = p.ndim == ndim
-  for d = 0, ndim - 1 do same = same and p.shape[d] == geometry.shape[d] end
+  for d = 0, ndim - 1 do same = same and p.shape[d] == sizes[d] end
   if not same then dx = ops.sum_to_size(dx, shape) end
   if base.dtype_name[p.dtype] ~= dtype then dx = ops.to(dx, dtype) end
   return dx
 end
 
 local function run_formula(engine, op, n_in)
-  local info = ops.list[op + 1]
+  local info = ops.at(op)
   for i = 0, n_in - 1 do
     if C.ln_engine_needs(engine, i) and info.derivative[i] then
       local dx = formula.compile(info.derivative[i])(formula_names(engine, info, n_in))
@@ -220,8 +220,9 @@ local function run_formula(engine, op, n_in)
 end
 
 local function serve(engine)
-  local kind = C.ln_engine_stop(engine, stop.lua, stop.op, stop.n_in, stop.n_out)
-  local part, op, n_in, n_out = parts[stop.lua[0]], stop.op[0], stop.n_in[0], stop.n_out[0]
+  local stop = ffi.new("int[4]")
+  local kind = C.ln_engine_stop(engine, stop, stop + 1, stop + 2, stop + 3)
+  local part, op, n_in, n_out = parts[stop[0]], stop[1], stop[2], stop[3]
   if kind == 1 then
     run_hooks(engine, part)
   elseif kind == 2 then
@@ -278,7 +279,6 @@ local function pass(roots, grads, retain_graph, create_graph, inputs, accumulate
 end
 
 local parse_backward = arguments.signature("backward", "self:tensor, gradient:tensor?, retain_graph:bool?, create_graph:bool=false, inputs:tensor|table?")
-local engine_slot = ffi.new("ln_engine *[1]")
 
 --- The rest of a pass that met a Lua part.
 local function backward_with_lua(engine)
@@ -312,10 +312,14 @@ end
 function T.backward(t, gradient, ...)
   local given = is_tensor(gradient)
   if select("#", ...) == 0 and is_tensor(t) and (given or type(gradient) == "nil") then
-    local status = C.ln_backward(pointer(t), given and pointer(gradient) or nil, engine_slot)
+    local root, grad = pointer(t), given and pointer(gradient) or nil
+    local block = take()
+    local status = C.ln_backward(root, grad, block.engine)
+    local engine = block.engine[0]
+    give(block)
     if status == OK then return end
     if status ~= NEEDS_LUA then check(status) end
-    return backward_with_lua(engine_slot[0])
+    return backward_with_lua(engine)
   end
   return backward_with_options(t, gradient, ...)
 end
@@ -340,7 +344,7 @@ function autograd.grad(...)
   return pass(as_list("grad", outputs), grad_outputs and as_list("grad", grad_outputs), retain_graph, create_graph, inputs, false, function(engine)
     local results = {n = #inputs}
     for i = 1, #inputs do
-      results[i] = taken(C.ln_engine_result(engine, i - 1, cell))
+      results[i] = taken(C.ln_engine_result, engine, i - 1)
       if not results[i] and not allow_unused then
         fail(("grad: input %d was not used in the graph; say allow_unused = true if that is meant"):format(i))
       end
@@ -363,8 +367,12 @@ function T.retain_grad(t) check(C.ln_tensor_retain_grad(pointer(t))) end
 
 --- A tensor that shares the elements and has no history.
 function T.detach(t)
-  check(C.ln_tensor_alias(pointer(t), cell))
-  return wrap(cell[0])
+  local p, block = pointer(t), take()
+  local status = C.ln_tensor_alias(p, block.outputs)
+  local alias = block.outputs[0]
+  give(block)
+  check(status)
+  return wrap(alias)
 end
 
 function fields.requires_grad(t) return C.ln_tensor_requires_grad(pointer(t)) end
@@ -372,8 +380,12 @@ function fields.is_leaf(t) return C.ln_tensor_is_leaf(pointer(t)) end
 fields.data = T.detach
 
 function fields.grad(t)
-  check(C.ln_tensor_grad(pointer(t), cell))
-  return wrap(cell[0])
+  local p, block = pointer(t), take()
+  local status = C.ln_tensor_grad(p, block.outputs)
+  local grad = block.outputs[0]
+  give(block)
+  check(status)
+  return wrap(grad)
 end
 
 --- "MulBackward0", nil for a leaf.

@@ -13,15 +13,17 @@ local istype = ffi.istype
 local int64_t = ffi.typeof("int64_t")
 
 local create = {}
-local shape_room, out = ffi.new("int64_t[16]"), ffi.new("ln_tensor *[1]")
 
 local function empty(shape, dtype, device)
   local n = #shape
   if n > 16 then fail("a tensor has at most 16 dimensions, " .. n .. " were asked for") end
-  for i = 1, n do shape_room[i - 1] = shape[i] end
   local d, v = dtype_id[dtype or "float32"], device_id(device)
-  base.retry(C.ln_tensor_empty, shape_room, n, d, v, out)
-  return wrap(out[0])
+  local block = base.take()
+  for i = 1, n do block.shape[i - 1] = shape[i] end
+  base.retry(C.ln_tensor_empty, block.shape, n, d, v, block.outputs)
+  local p = block.outputs[0]
+  base.give(block)
+  return wrap(p)
 end
 
 local function finish(t, requires_grad)

@@ -87,6 +87,7 @@ base.memory, base.pace = memory, pace
 
 --- A full cycle of Lua's collector, which cannot see the memory behind handles.
 function base.collect()
+  pace.handles, pace.limit = 0, tonumber(memory.live) + pace.floor -- first: finalizers that make tensors must not start cycle upon cycle
   collectgarbage()
   local live, heap = tonumber(memory.live), 1024 * collectgarbage("count")
   pace.limit = live + max(pace.floor, live, 8 * heap)
@@ -122,10 +123,15 @@ function base.wrap(p)
   return h
 end
 
+local function released(h)
+  if h._gen == 0 then base.fail("the tensor was collected before this finalizer ran") end
+  base.fail("the tensor was released at the end of its lt.scope; return it from the scope to keep it")
+end
+
 --- The tensor behind a handle, or an error when it was released with its scope.
 local function pointer(h)
   local p = h._p
-  if p == nil or p.generation ~= h._gen then base.fail("the tensor was released at the end of its lt.scope; return it from the scope to keep it") end
+  if p.generation ~= h._gen then released(h) end
   return p
 end
 base.pointer = pointer
@@ -169,7 +175,7 @@ registry.live = live
 live.base = base
 
 local function field_error(key)
-  local names = {}
+  local names = hooks.names and hooks.names() or {}
   for name in pairs(fields) do names[#names + 1] = name end
   for name in pairs(T) do names[#names + 1] = name end
   base.fail(("a tensor has no field or method '%s'%s"):format(tostring(key), arguments.hint(key, names)))
@@ -228,7 +234,36 @@ if not registry.handle then
 end
 handle = registry.handle
 base.handle = handle
-base.out = ffi.new("ln_tensor *[?]", C.LN_MAX_OUTPUTS)
+
+-- Blocks of a call -----------------------------------------------------------------------------------------------------------------------
+
+local MAX_INPUTS, MAX_OUTPUTS = tonumber(C.LN_MAX_INPUTS), tonumber(C.LN_MAX_OUTPUTS)
+
+-- What a call of C reads its arguments from and leaves its results in. Whoever needs one takes it out of `spare` and puts it back when its results
+-- stand in locals; a call made meanwhile, by a debug hook, a finalizer or a metamethod, finds none and makes its own. So no block has two users, and one
+-- that an error leaves behind is garbage. (A coroutine cannot yield between the two lines that take a block: no code of the user runs there.)
+local spare = {block = false}
+base.spare = spare
+
+function base.new_block()
+  local attrs = ffi.new("ln_attrs")
+  return {
+    attrs = attrs, int = fficast("int64_t *", attrs.slot), double = fficast("double *", attrs.slot), pool = fficast("int64_t *", attrs.pool),
+    inputs = ffi.new("ln_tensor *[?]", MAX_INPUTS), outputs = ffi.new("ln_tensor *[?]", MAX_OUTPUTS), many = false, capacity = 0,
+    number = ffi.new("double[1]"), integer = ffi.new("int64_t[1]"), shape = ffi.new("int64_t[16]"), engine = ffi.new("ln_engine *[1]"),
+    ids = ffi.new("int[256]"),
+  }
+end
+
+--- Takes a block; `give` takes it back.
+function base.take()
+  local block = spare.block or base.new_block()
+  spare.block = false
+  return block
+end
+
+function base.give(block) spare.block = block end
+
 base.band, base.cast = bit.band, fficast
 
 return base

@@ -86,8 +86,7 @@ lazily("read_file", "lunette.save", "read_file")
 
 -- Functions that are methods too ---------------------------------------------------------------------------------------------------------
 
-local METHODS = {"max", "min", "split", "chunk", "unbind", "tile", "equal", "allclose", "where", "dot", "mv", "t", "numel", "reshape", "permute", "scatter",
-                  "masked_fill", "is_floating_point", "index_put"}
+local METHODS = {"split", "chunk", "unbind", "tile", "equal", "allclose", "where", "dot", "mv", "t", "numel", "masked_fill", "is_floating_point", "index_put"}
 for _, name in ipairs(METHODS) do lt[name] = T[name] end
 lt.where = ops.where
 lt.concat = ops.cat
@@ -169,16 +168,17 @@ end
 local PACKAGES = {nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data"}
 
 setmetatable(lt, {
+  __package = "lt",
   __index = function(_, name)
     local value
     if PACKAGES[name] then
       value = require(PACKAGES[name])
-    elseif type(name) == "string" and ops.info[name] then
-      value = ops[name]
     else
-      local names = {}
+      value = ops.public(name)
+    end
+    if value == nil then
+      local names = ops.names()
       for key in pairs(lt) do names[#names + 1] = key end
-      for key in pairs(ops.info) do names[#names + 1] = key end
       for key in pairs(PACKAGES) do names[#names + 1] = key end
       fail(("lt has no '%s'%s"):format(tostring(name), arguments.hint(name, names)))
     end

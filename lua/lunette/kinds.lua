@@ -161,7 +161,7 @@ local function array_to_size(v) return type(v) == "table" and to_size(v) or v en
 kinds.tools = {
   floor = floor, type = type, getmetatable = getmetatable, rawequal = rawequal, next = next, None = None, is_tensor = is_tensor, is_size = is_size,
   is_module = is_module, is_generator = is_generator, is_int64 = is_int64, is_ints = is_ints, is_ints_or_none = is_ints_or_none, is_tensors = is_tensors,
-  is_array = is_array, dtypes = dtypes, devices = devices, to_size = to_size, array_to_size = array_to_size,
+  is_array = is_array, istype = istype, handle = false, dtypes = dtypes, devices = devices, to_size = to_size, array_to_size = array_to_size,
 }
 kinds.is_tensor, kinds.is_size, kinds.is_module, kinds.is_int = is_tensor, is_size, is_module, is_int
 
@@ -185,7 +185,7 @@ local table_of_kinds = {
   shape = {words = "a RANGE whole number or AMOUNT of them", text = INTS, range = true, array = true, convert = "to_size(VAR, COUNT)"},
   ints_or_none = {words = "a RANGE whole number, lt.None or an array of them",
     text = "(" .. INTS .. " or is_ints_or_none(VAR, LOW, HIGH, COUNT))", range = true, array = true},
-  tensor = {words = "a tensor", text = "is_tensor(VAR)"},
+  tensor = {words = "a tensor", text = "istype(handle, VAR)"},
   tensors = {words = "an array of tensors", text = "is_tensors(VAR)", array = true},
   module = {words = "a module", text = "is_module(VAR)"},
   generator = {words = "a generator (lt.Generator())", text = "is_generator(VAR)"},

@@ -9,7 +9,8 @@ local create = require("lunette.create")
 
 local C, ffi, T, fields, fail, check, pointer, is_tensor = base.C, base.ffi, base.T, base.fields, base.fail, base.check, base.pointer, base.is_tensor
 local tonumber, type, select, ipairs = tonumber, type, select, ipairs
-local FLOATS = 3 -- dtypes up to bfloat16 are floating
+local take, give = base.take, base.give
+local FLOATS, BOOL = 3, tonumber(C.LN_BOOL) -- dtypes up to bfloat16 are floating
 
 -- Fields ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -73,20 +74,6 @@ local function sizes(name, ...)
   end
   return list
 end
-
-local function takes_sizes(name, op, parameter)
-  T[name] = function(t, ...)
-    local first = ...
-    if select("#", ...) == 1 and type(first) == "table" and first[parameter] ~= nil then return op(t, first) end
-    return op(t, sizes(name, ...))
-  end
-end
-takes_sizes("reshape", ops.reshape, "shape")
-takes_sizes("permute", ops.permute, "dims")
-takes_sizes("expand", ops.expand, "size")
-
---- The same elements in another shape; or, given a dtype of the same width, reinterpreted bits are not offered.
-takes_sizes("view", ops.view, "size")
 
 function T.view_as(t, other) return ops.view(t, other.shape) end
 function T.reshape_as(t, other) return ops.reshape(t, other.shape) end
@@ -175,7 +162,6 @@ end
 
 -- To Lua ---------------------------------------------------------------------------------------------------------------------------------
 
-local number, integer = ffi.new("double[1]"), ffi.new("int64_t[1]")
 local EXACT = 9007199254740992
 
 local function whole(v)
@@ -186,11 +172,14 @@ end
 
 --- The one element: a number, a boolean for bool, an int64_t where a Lua number would not be exact.
 function T.item(t)
-  local p = pointer(t)
-  check(C.ln_tensor_item(p, number, integer))
-  if p.dtype <= FLOATS then return number[0] end
-  if p.dtype == 9 then return integer[0] ~= 0 end
-  return whole(integer[0])
+  local p, block = pointer(t), take()
+  local status = C.ln_tensor_item(p, block.number, block.integer)
+  local number, integer = block.number[0], block.integer[0]
+  give(block)
+  check(status)
+  if p.dtype <= FLOATS then return number end
+  if p.dtype == BOOL then return integer ~= 0 end
+  return whole(integer)
 end
 
 --- All elements as (nested) Lua arrays; of a 0-dim tensor the element.
@@ -201,7 +190,7 @@ function T.tolist(t)
   local floating = p.dtype <= FLOATS
   local values = floating and ffi.new("double[?]", n + 1) or ffi.new("int64_t[?]", n + 1)
   check(C.ln_tensor_read(p, floating and values or nil, not floating and values or nil))
-  local at, is_bool = 0, p.dtype == 9
+  local at, is_bool = 0, p.dtype == BOOL
   local function build(dim)
     local list = {}
     for i = 1, tonumber(p.shape[dim]) do
@@ -281,18 +270,6 @@ function T.new_tensor(t, data) return create.tensor(data, {dtype = t.dtype, devi
 
 -- Overloads ------------------------------------------------------------------------------------------------------------------------------
 
-local function extreme(name, all, along, pairwise)
-  T[name] = function(t, dim, keepdim)
-    if dim == nil then return all(t) end
-    if is_tensor(dim) then return pairwise(t, dim) end
-    if type(dim) == "table" then dim, keepdim = dim.dim, dim.keepdim end
-    return along(t, dim, keepdim)
-  end
-  ops[name] = T[name]
-end
-extreme("max", ops.max_all, ops.max_dim, ops.maximum)
-extreme("min", ops.min_all, ops.min_dim, ops.minimum)
-
 function T.zero_(t) return ops.fill_(t, 0) end
 
 --- random_(), random_(to), random_(from, to): whole numbers; `to` is not among them.
@@ -300,15 +277,6 @@ function T.random_(t, from, to_)
   if to_ == nil and from ~= nil then from, to_ = 0, from end
   return ops.random_(t, from, to_)
 end
-
-local function with_value(name, tensor_form, number_form)
-  T[name] = function(t, dim, index, src)
-    if is_tensor(src) then return tensor_form(t, dim, index, src) end
-    return number_form(t, dim, index, src)
-  end
-end
-with_value("scatter", ops.scatter, ops.scatter_value)
-with_value("scatter_", ops.scatter_, ops.scatter_value_)
 
 function T.masked_fill(t, mask, value)
   if is_tensor(value) then value = value:item() end
