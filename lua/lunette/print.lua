@@ -1,6 +1,7 @@
 --- The text of a tensor, letter by letter PyTorch's.
 
 local base = require("lunette.ffi")
+local arguments = require("lunette.arguments")
 
 local C, ffi, check, pointer = base.C, base.ffi, base.check, base.pointer
 local tonumber, concat, floor, abs, huge = tonumber, table.concat, math.floor, math.abs, math.huge
@@ -70,58 +71,62 @@ end
 
 -- The elements shown ---------------------------------------------------------------------------------------------------------------------
 
---- Places along a dimension that are shown; nil stands for "...".
-local function shown(size, summarize)
-  local list, edge = {}, print_options.edgeitems
-  if not summarize or size <= 2 * edge then
-    for i = 0, size - 1 do list[#list + 1] = i end
-    return list
+local function is_cut(size, summarize) return summarize and size > 2 * print_options.edgeitems end
+
+--- The tensor with the elements that are shown, the others cut out: their values alone decide the format, and the rest need not be read.
+local function edges_of(t)
+  local p, edge, ops = pointer(t), print_options.edgeitems, require("lunette.ops")
+  t = t:detach()
+  for d = 0, p.ndim - 1 do
+    local size = tonumber(p.shape[d])
+    if is_cut(size, true) then t = ops.cat({ops.narrow(t, d, 0, edge), ops.narrow(t, d, size - edge, edge)}, d) end
   end
-  for i = 0, edge - 1 do list[#list + 1] = i end
-  list[#list + 1] = false
-  for i = size - edge, size - 1 do list[#list + 1] = i end
-  return list
+  return t
 end
 
-local function vector(p, at, dim, indent, summarize, format, width, values)
-  local per_line = math.max(1, floor((print_options.linewidth - indent) / (width + 2)))
-  local words = {}
-  for _, i in ipairs(shown(tonumber(p.shape[dim]), summarize)) do
-    words[#words + 1] = i and format(values(at * tonumber(p.shape[dim]) + i)) or print_options.edgeitems == 0 and "..." or " ..."
+-- What texts are made of: `values` are those of `shown`, a struct of shape and strides, whose dimensions `cut[dim]` are shown with "..." inside.
+
+--- Calls element(i) for each index shown along a dimension, and gap() where some are left out.
+local function each(view, dim, element, gap)
+  local size = tonumber(view.shown.shape[dim])
+  for i = 0, size - 1 do
+    if view.cut[dim] and i == size / 2 then gap() end
+    element(i)
   end
-  local lines = {}
+  if view.cut[dim] and size == 0 then gap() end
+end
+
+local function format_row(view, at, dim, indent)
+  local per_line = math.max(1, floor((print_options.linewidth - indent) / (view.width + 2)))
+  local first, words, lines = at * tonumber(view.shown.shape[dim]), {}, {}
+  each(view, dim, function(i) words[#words + 1] = view.format(view.values[first + i]) end, function()
+    words[#words + 1] = print_options.edgeitems == 0 and "..." or " ..."
+  end)
   for i = 1, #words, per_line do lines[#lines + 1] = concat(words, ", ", i, math.min(i + per_line - 1, #words)) end
   return "[" .. concat(lines, ",\n" .. (" "):rep(indent + 1)) .. "]"
 end
 
-local function body(p, at, dim, indent, summarize, format, width, values)
-  if p.ndim == 0 then return format(values(0)) end
-  if dim == p.ndim - 1 then return vector(p, at, dim, indent, summarize, format, width, values) end
-  local rows = {}
-  for _, i in ipairs(shown(tonumber(p.shape[dim]), summarize)) do
-    rows[#rows + 1] = i and body(p, at * tonumber(p.shape[dim]) + i, dim + 1, indent + 1, summarize, format, width, values) or "..."
-  end
+local function format_elements(view, at, dim, indent)
+  local p = view.shown
+  if p.ndim == 0 then return view.format(view.values[0]) end
+  if dim == p.ndim - 1 then return format_row(view, at, dim, indent) end
+  local first, rows = at * tonumber(p.shape[dim]), {}
+  each(view, dim, function(i) rows[#rows + 1] = format_elements(view, first + i, dim + 1, indent + 1) end, function() rows[#rows + 1] = "..." end)
   return "[" .. concat(rows, "," .. ("\n"):rep(p.ndim - dim - 1) .. (" "):rep(indent + 1)) .. "]"
 end
 
---- The values that are printed decide the format, so those alone are gathered.
-local function gather(p, all, summarize)
-  if not summarize then return all, tonumber(p.numel) end
-  local picked = {}
-  local function walk(dim, at)
-    if dim == p.ndim then
-      picked[#picked + 1] = all[at]
-      return
-    end
-    for _, i in ipairs(shown(tonumber(p.shape[dim]), true)) do
-      if i then walk(dim + 1, at * tonumber(p.shape[dim]) + i) end
-    end
-  end
-  walk(0, 0)
-  local n = #picked
-  picked[0] = picked[1]
-  for i = 1, n do picked[i - 1] = picked[i] end
-  return picked, n
+local function elements_text(t)
+  local p = pointer(t)
+  if p.numel == 0 then return "[]" end
+  local summarize, cut = tonumber(p.numel) > print_options.threshold, {}
+  for d = 0, p.ndim - 1 do cut[d] = is_cut(tonumber(p.shape[d]), summarize) end
+  local shown = summarize and edges_of(t) or t
+  local q = pointer(shown)
+  local n = tonumber(q.numel)
+  local values = is_float(q) and ffi.new("double[?]", n + 1) or ffi.new("int64_t[?]", n + 1)
+  check(C.ln_tensor_read(q, is_float(q) and values or nil, not is_float(q) and values or nil))
+  local format, width = formatter(q, values, n)
+  return format_elements({shown = q, cut = cut, values = values, format = format, width = width}, 0, 0, #"tensor(")
 end
 
 -- The suffix -----------------------------------------------------------------------------------------------------------------------------
@@ -151,18 +156,7 @@ end
 --- The text, with `tensor(` before it and what is not the default behind it.
 function printing.tostring(t)
   local p = pointer(t)
-  local n = tonumber(p.numel)
-  local text
-  if n == 0 then
-    text = "[]"
-  else
-    local values = is_float(p) and ffi.new("double[?]", n) or ffi.new("int64_t[?]", n)
-    check(C.ln_tensor_read(p, is_float(p) and values or nil, not is_float(p) and values or nil))
-    local summarize = n > print_options.threshold
-    local picked, count = gather(p, values, summarize)
-    local format, width = formatter(p, picked, count)
-    text = body(p, 0, 0, #"tensor(", summarize, format, width, function(i) return values[i] end)
-  end
+  local text = elements_text(t)
   local parts, suffix = {"tensor(" .. text}, suffixes(t, p)
   local last = #parts[1]:match("[^\n]*$") + 2 -- PyTorch, too, counts two more than there are
   for _, word in ipairs(suffix) do
@@ -179,13 +173,33 @@ function printing.tostring(t)
   return full
 end
 
---- lt.set_printoptions{precision = 4, threshold = 1000, edgeitems = 3, linewidth = 80, sci_mode = nil}
-function printing.set_printoptions(options)
-  for key, value in pairs(options) do
-    if key ~= "sci_mode" and print_options[key] == nil then base.fail("set_printoptions has no option '" .. tostring(key) .. "'") end
-    print_options[key] = value
+local MOST_DIGITS = 100
+
+-- What an option must be, in words, and the test.
+local rules = {
+  precision = {("a whole number from 0 to %d"):format(MOST_DIGITS), function(x) return arguments.is_int(x) and x >= 0 and x <= MOST_DIGITS end},
+  threshold = {"a number from 0", function(x) return type(x) == "number" and x >= 0 end},
+  edgeitems = {"a whole number from 0", function(x) return arguments.is_int(x) and x >= 0 and x < 2 ^ 53 end},
+  linewidth = {"a number from 1", function(x) return type(x) == "number" and x >= 1 end},
+  sci_mode = {"true or false", function(x) return type(x) == "boolean" end},
+}
+
+local function check_option(name, value)
+  local rule = rules[name]
+  if not rule then
+    local names = {"precision", "threshold", "edgeitems", "linewidth", "sci_mode"}
+    base.fail(("set_printoptions has no option '%s'%s"):format(tostring(name), arguments.hint(name, names)))
   end
-  print_options.sci_mode = options.sci_mode -- automatic again where it is not named, as in PyTorch
+  if not rule[2](value) then base.fail(("set_printoptions: %s must be %s, not %s"):format(name, rule[1], arguments.describe(value))) end
+end
+
+--- lt.set_printoptions{precision = 4, threshold = 1000, edgeitems = 3, linewidth = 80, sci_mode = nil}: what is named is changed, and sci_mode is
+-- automatic again where it is not, as in PyTorch.
+function printing.set_printoptions(options)
+  if type(options) ~= "table" then base.fail("set_printoptions takes a table of options, not " .. arguments.describe(options)) end
+  for name, value in pairs(options) do check_option(name, value) end
+  for name, value in pairs(options) do print_options[name] = value end
+  print_options.sci_mode = options.sci_mode
 end
 
 base.hooks.tostring = printing.tostring
