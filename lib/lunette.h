@@ -224,7 +224,7 @@ int ln_dead_ids(int *ids, int capacity); /* moves up to capacity ids out; return
 void ln_anomaly_place(const char *place);
 
 /* -- Memory -- */
-void ln_scope_begin(void);
+int ln_scope_begin(void);        /* after an error there is no scope to be ended */
 int ln_scope_keep(ln_tensor *t); /* t outlives the innermost scope: it moves to the next outer one, or to nobody */
 void ln_scope_end(void);
 int ln_scope_depth(void);

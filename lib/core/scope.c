@@ -10,9 +10,11 @@ void ln_hand_out(ln_tensor *t) {
   s->made[s->n++] = t;
 }
 
-void ln_scope_begin(void) {
+int ln_scope_begin(void) {
   ln_thread *me = ln_me();
-  if (ln_grow(&me->scopes, &me->scope_capacity, me->scope_depth + 1, sizeof *me->scopes)) me->scopes[me->scope_depth++].n = 0;
+  if (!ln_grow(&me->scopes, &me->scope_capacity, me->scope_depth + 1, sizeof *me->scopes)) return ln_fail_nomem(sizeof *me->scopes);
+  me->scopes[me->scope_depth++].n = 0;
+  return LN_OK;
 }
 
 /* A tensor handed out several times stands in several slots; one of them is given up. */

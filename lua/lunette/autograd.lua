@@ -580,7 +580,7 @@ end
 -- Gradients, parameters and buffers live on. A released tensor is an error when used. fn must not yield.
 function autograd.scope(fn, ...)
   if type(fn) ~= "function" then fail("scope: a function is expected, got " .. type(fn)) end
-  C.ln_scope_begin()
+  check(C.ln_scope_begin())
   scope.depth = scope.depth + 1
   local body = coroutine.create(fn)
   return leave(pcall(function(...)
