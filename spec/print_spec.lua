@@ -26,7 +26,7 @@ end)
 describe("set_printoptions", function()
   after_each(function() lt.set_printoptions(defaults) end)
 
-  local cases = {
+  local wrong = {
     {{precision = 0 / 0}, "precision must be a whole number from 0 to 100, not"},
     {{precision = 1e9}, "precision must be a whole number from 0 to 100, not 1000000000"},
     {{precision = -1}, "precision must be a whole number from 0 to 100, not -1"},
@@ -42,7 +42,7 @@ describe("set_printoptions", function()
     {4, "takes a table of options, not 4"},
   }
 
-  for _, case in ipairs(cases) do
+  for _, case in ipairs(wrong) do
     it("refuses: " .. case[2], function()
       local before = tostring(lt.ones(2) / 3)
       local options = case[1]
