@@ -113,7 +113,8 @@ enum ln_op_flags {
   LN_FLAG_BOUNDS = 32,       /* elementwise: attributes that are no whole numbers turn whole numbers into float32 */
   LN_FLAG_NO_BOOL = 64,      /* elementwise: not defined for bool */
   LN_FLAG_DIVISOR = 128,     /* elementwise: a whole second operand must not be 0 */
-  LN_FLAG_WHOLE_POWER = 256  /* elementwise: a whole number as second operand must not be negative */
+  LN_FLAG_WHOLE_POWER = 256, /* elementwise: a whole number as second operand must not be negative */
+  LN_FLAG_FLOATING = 512     /* the first input must be of a floating dtype */
 };
 
 /* One row of ops.def as the program sees it. */
@@ -130,7 +131,8 @@ typedef struct ln_op_info {
   double low, high;      /* range of inputs in which the specs sample */
   int32_t kind;
   int32_t n_outputs;
-  int32_t grad; /* 0 none, 1 composed of operators, 2 fused next to composed, 3 formula, 4 composite: made of operators that are recorded */
+  int32_t
+    grad; /* 0 none, 1 made of operators, 2 fused, with a text in terms of operators beside it, 3 formula, 4 the operators inside are recorded */
   int32_t flags;
 } ln_op_info;
 
@@ -194,8 +196,7 @@ int ln_zero_grad(ln_tensor *const *params, int n, bool set_to_none);
  * start, then run until it says LN_OK; on LN_NEEDS_LUA look at ln_engine_stop, do it, run again; free in any case. */
 enum ln_stop {
   LN_STOP_HOOKS = 1, /* hooks of one gradient: gradient 0 in, answer 0 out */
-  LN_STOP_FUNCTION,  /* backward of a custom Function: gradients of its outputs in, of its inputs out */
-  LN_STOP_FORMULA    /* derivative of an elementwise operator, to be recorded */
+  LN_STOP_FUNCTION   /* backward of a custom Function: gradients of its outputs in, of its inputs out */
 };
 /* inputs: NULL with n_inputs 0 accumulates into all leaves; else gradients of those alone. accumulate: into .grad; else kept for ln_engine_result. */
 int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, bool retain_graph, bool create_graph, ln_tensor *const *inputs,
@@ -203,12 +204,10 @@ int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, boo
 int ln_engine_run(ln_engine *e);
 int ln_engine_stop(ln_engine *e, int *lua, int *op, int *n_in, int *n_out); /* an ln_stop; ids and counts of what waits */
 int ln_engine_gradient(ln_engine *e, int i, ln_tensor **out);               /* of output i of the node that waits; may be NULL */
-int ln_engine_saved(ln_engine *e, int i, ln_tensor **out); /* saved values of the node that waits: inputs, then outputs, then extras */
-bool ln_engine_needs(ln_engine *e, int i);                 /* does input i want a gradient? */
-const ln_attrs *ln_engine_attrs(ln_engine *e);
-int ln_engine_input(ln_engine *e, int i, int64_t *shape, int *dtype); /* ndim of input i of the node that waits; shape has room for 16 */
-int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad);           /* grad may be NULL */
-int ln_engine_result(ln_engine *e, int i, ln_tensor **out);           /* gradient of inputs[i]; may be NULL */
+int ln_engine_saved(ln_engine *e, int i, ln_tensor **out);                  /* saved value i of the Function that waits; may be NULL */
+bool ln_engine_needs(ln_engine *e, int i);                                  /* does input i want a gradient? */
+int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad);                 /* grad may be NULL */
+int ln_engine_result(ln_engine *e, int i, ln_tensor **out);                 /* gradient of inputs[i]; may be NULL */
 void ln_engine_free(ln_engine *e);
 /* The usual pass: from one root, into all leaves, the graph freed. grad may be NULL for a single number. LN_NEEDS_LUA: the engine waits in *waiting. */
 int ln_backward(ln_tensor *root, ln_tensor *grad, ln_engine **waiting);

@@ -146,7 +146,7 @@ static int check_nan(ln_engine *e) {
     ln_tensor *bad, *count;
     if (!e->dx[i] || !ln_is_float(e->dx[i]->dtype)) continue;
     LN_TRY(ln_run(LN_OP_isnan, &e->dx[i], 1, NULL, false, &bad));
-    int status = ln_run(LN_OP_any, &bad, 1, &(ln_attrs){0}, false, &count);
+    int status = ln_run(LN_OP_any, &bad, 1, NULL, false, &count);
     ln_tensor_release(bad);
     if (status != LN_OK) return status;
     double number = 0;
@@ -206,10 +206,6 @@ static int run_rule(ln_engine *e) {
                    ln_node_name(n));
   if (n->op == LN_NODE_FUNCTION) {
     e->stop = LN_STOP_FUNCTION;
-    return LN_NEEDS_LUA;
-  }
-  if (e->create_graph && ln_row(n->op)->info.kind != LN_STRUCTURED) {
-    e->stop = LN_STOP_FORMULA;
     return LN_NEEDS_LUA;
   }
   return ln_engine_backward(e);

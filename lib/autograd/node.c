@@ -25,9 +25,9 @@ ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const
   n->op = op;
   n->sequence = ++me->next_sequence;
   n->bytes = (int32_t)bytes;
-  n->n_in = (uint16_t)n_in;
+  n->n_in = n_in;
   n->n_out = (uint16_t)n_out;
-  n->n_saved = (uint16_t)n_saved;
+  n->n_saved = n_saved;
   p += sizeof(ln_node);
   n->edges = (ln_edge *)p;
   n->saved = (ln_saved *)(p += edges);
@@ -41,8 +41,6 @@ ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const
   me->memory.nodes++;
   return n;
 }
-
-int ln_node_op(const ln_node *n) { return n->op; }
 
 const char *ln_node_name(const ln_node *n) {
   if (n->op == LN_NODE_ACCUMULATE) return "accumulate";
@@ -176,7 +174,7 @@ void ln_node_own_outputs(ln_node *n, ln_tensor *t, int output) {
 
 /* A leaf that wants a gradient never changes its history, so it is kept itself; anything else might be given a new node by an in-place
  * operator and close a cycle, so an alias with today's node is kept. */
-int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int place, uint32_t version) {
+int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int place) {
   ln_saved *s = &n->saved[slot];
   bool itself = kind == LN_SAVED_EXTRA || (kind == LN_SAVED_INPUT && !t->node && (t->flags & LN_REQUIRES_GRAD));
   if (itself) {
@@ -187,14 +185,39 @@ int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int place, uint32
     if (!s->t) return LN_NOMEM;
     if (kind == LN_SAVED_INPUT && t->node) ln_node_own_outputs(t->node, s->t, t->output);
   }
-  s->version = version;
+  s->storage = t->storage;
+  s->version = t->storage->version;
   s->kind = (int16_t)kind;
-  s->place = (int16_t)place;
+  s->place = place;
   return LN_OK;
+}
+
+int ln_node_save_copy(ln_node *n, int slot, ln_tensor *copy, ln_tensor *t, int place) {
+  ln_node *source;
+  int output = 0;
+  LN_TRY(ln_node_save(n, slot, copy, LN_SAVED_INPUT, place));
+  LN_TRY(ln_node_gradient_source(t, &source, &output));
+  if (!source) return LN_OK;
+  ln_node_own_outputs(source, n->saved[slot].t, output);
+  ln_node_release(source);
+  return LN_OK;
+}
+
+/* Is an input that is kept itself still what it was? `x.data = other` changes storage and shape without a version. */
+static bool replaced(const ln_node *n, const ln_saved *s) {
+  const int64_t *dims = n->dims;
+  if (s->t->storage != s->storage) return true;
+  if (s->kind != LN_SAVED_INPUT || n->op == LN_NODE_FUNCTION) return false;
+  for (int i = 0; i < s->place; i++) dims += n->ndim[i] < 0 ? 0 : 2 * n->ndim[i];
+  int ndim = n->ndim[s->place];
+  return s->t->ndim != ndim || !ln_same_dims(s->t->shape, dims, ndim) || !ln_same_dims(s->t->stride, dims + ndim, ndim);
 }
 
 int ln_node_unpack(ln_node *n, int slot, ln_tensor **out) {
   ln_saved *s = &n->saved[slot];
+  if (replaced(n, s))
+    return ln_fail("backward of %s: an input that it needs was given other data since (it has shape %s now)", ln_node_name(n),
+                   ln_shape_text(s->t->shape, s->t->ndim));
   if (s->t->storage->version != s->version) {
     const char *what = s->kind == LN_SAVED_INPUT ? "an input" : "a result";
     return ln_fail("backward of %s: %s of shape %s that it needs was changed in place since (version %u, expected %u)%s%s", ln_node_name(n), what,

@@ -18,7 +18,9 @@ enum ln_saved_kind { LN_SAVED_NOTHING, LN_SAVED_INPUT, LN_SAVED_OUTPUT, LN_SAVED
 typedef struct ln_saved {
   ln_tensor *t;
   uint32_t version;
-  int16_t kind, place; /* place among the inputs, outputs or extras */
+  int16_t kind;
+  int32_t place;       /* among the inputs, outputs or extras */
+  ln_storage *storage; /* that it had; compared only: `x.data = other` gives a saved leaf another one */
 } ln_saved;
 
 struct ln_node {
@@ -31,7 +33,8 @@ struct ln_node {
   int32_t lua;    /* the closure of a custom Function, or 0 */
   int32_t bytes;  /* of the block */
   int32_t device; /* of the inputs */
-  uint16_t n_in, n_out, n_saved;
+  int32_t n_in, n_saved;
+  uint16_t n_out;
   bool released; /* saved values are gone: backward passed */
   bool wish;     /* its gradient is asked for by name; while an engine is planned */
   bool wanted;   /* lies on a way to an input of this engine */
@@ -52,7 +55,9 @@ ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const
 const char *ln_node_name(const ln_node *n);        /* "mul", "accumulate", a custom Function's name */
 int ln_node_link(ln_node *n, int i, ln_tensor *t); /* edge i goes to where t's gradient goes */
 int ln_node_retain_grad(ln_tensor *t);             /* t, made by a node, keeps its gradient */
-int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int place, uint32_t version);
+int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int place);
+/* Saves `copy`, made before input t was overwritten, with t's history. */
+int ln_node_save_copy(ln_node *n, int slot, ln_tensor *copy, ln_tensor *t, int place);
 /* The saved tensor, checked against its version; outputs re-attached. Retained. */
 int ln_node_unpack(ln_node *n, int slot, ln_tensor **out);
 void ln_node_drop_saved(ln_node *n);

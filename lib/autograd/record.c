@@ -1,13 +1,14 @@
 /* record.c - what ln_run does after a rule when gradients are wanted: the node, and the history of in-place operators and views. */
+#include "../ops/rules.h"
 #include "node.h"
 
-static int count_dims(const ln_call *c) {
+static int count_dims(const ln_rule *c) {
   int n = 0;
   for (int i = 0; i < c->n_in; i++) n += c->in[i] ? c->in[i]->ndim : 0;
   return n;
 }
 
-static void note_inputs(ln_node *n, const ln_call *c) {
+static void note_inputs(ln_node *n, const ln_rule *c) {
   int64_t *dims = n->dims;
   for (int i = 0; i < c->n_in; i++) {
     const ln_tensor *t = c->in[i];
@@ -21,36 +22,42 @@ static void note_inputs(ln_node *n, const ln_call *c) {
   }
 }
 
-static int save_kept(ln_node *n, const ln_call *c, int n_outputs) {
+static bool keeps(const ln_rule *r, int i) { return r->in[i] && ((r->keep_in >> (i < 63 ? i : 63)) & 1); }
+
+static int save_kept(ln_node *n, const ln_rule *r, ln_tensor *const *saved) {
   int slot = 0;
-  for (int i = 0; i < c->n_in; i++) {
-    if (!((c->keep_in >> (i < 31 ? i : 31)) & 1) || !c->in[i]) continue;
-    /* in place, the input that was overwritten no longer holds what backward needs: an older version says so */
-    uint32_t version = c->in[i]->storage->version - (c->target && c->in[i]->storage == c->target->storage);
-    LN_TRY(ln_node_save(n, slot++, c->in[i], LN_SAVED_INPUT, i, version));
+  for (int i = 0; i < r->n_in; i++) {
+    if (!keeps(r, i)) continue;
+    if (saved && saved[i])
+      LN_TRY(ln_node_save_copy(n, slot++, saved[i], r->in[i], i));
+    else
+      LN_TRY(ln_node_save(n, slot++, r->in[i], LN_SAVED_INPUT, i));
   }
-  for (int i = 0; i < n_outputs; i++)
-    if ((c->keep_out >> i) & 1) LN_TRY(ln_node_save(n, slot++, c->out[i], LN_SAVED_OUTPUT, i, c->out[i]->storage->version));
+  for (int i = 0; i < r->row->info.n_outputs; i++)
+    if (((r->keep_out >> i) & 1) && r->out[i]) LN_TRY(ln_node_save(n, slot++, r->out[i], LN_SAVED_OUTPUT, i));
   for (int i = 0; i < LN_MAX_EXTRAS; i++)
-    if (c->extra[i]) LN_TRY(ln_node_save(n, slot++, c->extra[i], LN_SAVED_EXTRA, i, c->extra[i]->storage->version));
+    if (r->extra[i]) LN_TRY(ln_node_save(n, slot++, r->extra[i], LN_SAVED_EXTRA, i));
   return LN_OK;
 }
 
-static int count_kept(const ln_call *c) {
-  int n = __builtin_popcount(c->keep_out);
-  for (int i = 0; i < c->n_in; i++) n += ((c->keep_in >> (i < 31 ? i : 31)) & 1) && c->in[i];
-  for (int i = 0; i < LN_MAX_EXTRAS; i++) n += c->extra[i] != NULL;
+static int count_kept(const ln_rule *r) {
+  int n = 0;
+  for (int i = 0; i < r->n_in; i++) n += keeps(r, i);
+  for (int i = 0; i < r->row->info.n_outputs; i++) n += ((r->keep_out >> i) & 1) && r->out[i];
+  for (int i = 0; i < LN_MAX_EXTRAS; i++) n += r->extra[i] != NULL;
   return n;
 }
 
-static int make_node(ln_call *c, ln_node **out) {
-  const ln_op_row *row = ln_row(c->op);
-  ln_node *n = ln_node_new(c->op, c->n_in, row->info.n_outputs, count_kept(c), count_dims(c), c->attrs, row->n_slots);
+/* The node of a call, linked to where the gradients of its inputs go. A view among the inputs whose base was changed since gets its history anew first. */
+static int make_node(const ln_rule *r, ln_tensor *const *saved, ln_node **out) {
+  for (int i = 0; i < r->n_in; i++)
+    if (r->in[i] && ln_wants_grad(r->in[i])) LN_TRY(ln_view_refresh(r->in[i]));
+  ln_node *n = ln_node_new(r->op, r->n_in, r->row->info.n_outputs, count_kept(r), count_dims(r), r->attrs, r->row->n_slots);
   if (!n) return LN_NOMEM;
-  note_inputs(n, c);
-  int status = save_kept(n, c, row->info.n_outputs);
-  for (int i = 0; i < c->n_in && status == LN_OK; i++)
-    if (c->in[i] && ln_wants_grad(c->in[i])) status = ln_node_link(n, i, c->in[i]);
+  note_inputs(n, r);
+  int status = save_kept(n, r, saved);
+  for (int i = 0; i < r->n_in && status == LN_OK; i++)
+    if (r->in[i] && ln_wants_grad(r->in[i])) status = ln_node_link(n, i, r->in[i]);
   if (status != LN_OK) {
     ln_node_release(n);
     return status;
@@ -61,16 +68,23 @@ static int make_node(ln_call *c, ln_node **out) {
 
 /* -- Views -- */
 
+/* The geometry of a view for as_strided and as_strided_scatter, whose first slots agree. */
+static void view_attributes(ln_attrs *attrs, const ln_tensor *view, const ln_tensor *base) {
+  SLOTS(as_strided);
+  ln_attrs_begin(attrs);
+  ln_attrs_ints(attrs, a_size, view->shape, view->ndim);
+  ln_attrs_ints(attrs, a_stride, view->stride, view->ndim);
+  ln_attrs_int(attrs, a_offset, (view->data - base->data) / ln_itemsize(base));
+}
+
 /* The node of a view as a function of its base as it is now. */
 static int derive_from_base(ln_tensor *view) {
   ln_tensor *base = view->base;
-  ln_attrs attrs = {0};
-  ln_attrs_ints(&attrs, 0, view->shape, view->ndim);
-  ln_attrs_ints(&attrs, 1, view->stride, view->ndim);
-  ln_attrs_int(&attrs, 2, (view->data - base->data) / ln_itemsize(base));
+  ln_attrs attrs;
+  view_attributes(&attrs, view, base);
   ln_node *n = ln_node_new(LN_OP_as_strided, 1, 1, 0, base->ndim, &attrs, 3);
   if (!n) return LN_NOMEM;
-  note_inputs(n, &(ln_call){.n_in = 1, .in = &base});
+  note_inputs(n, &(ln_rule){.n_in = 1, .in = &base});
   int status = ln_node_link(n, 0, base);
   if (status == LN_OK) ln_node_own_outputs(n, view, 0);
   ln_node_release(n);
@@ -93,7 +107,7 @@ static void become_view(ln_tensor *view, ln_tensor *of) {
 
 /* -- In place -- */
 
-int ln_check_inplace(ln_call *c) {
+int ln_check_inplace(const ln_rule *c) {
   const ln_tensor *t = c->target;
   bool grad_mode = ln_me()->mode & LN_MODE_GRAD;
   if (grad_mode && ln_wants_grad(t) && ((!t->node && !t->base) || (t->base && !t->base->node && (t->base->flags & LN_REQUIRES_GRAD))))
@@ -103,7 +117,7 @@ int ln_check_inplace(ln_call *c) {
     return ln_fail("%s_: a view made inside lt.no_grad cannot be changed in place by an operation that is recorded", c->name);
   if (c->recording && !ln_is_float(t->dtype))
     return ln_fail("%s_: a tensor of dtype %s cannot take part in a gradient", c->name, ln_dtype_name(t->dtype));
-  for (int i = 0; i < t->ndim; i++)
+  for (int i = 0; i < t->ndim && t->numel > 0; i++)
     if (t->stride[i] == 0 && t->shape[i] > 1)
       return ln_fail("%s_: several elements of the expanded tensor (shape %s) share one place in memory; clone() it first", c->name,
                      ln_shape_text(t->shape, t->ndim));
@@ -113,17 +127,15 @@ int ln_check_inplace(ln_call *c) {
 /* The base's new history: what it was, with the view's region replaced by what `n` made. */
 static int rebase(ln_tensor *view, ln_node *n) {
   ln_tensor *base = view->base;
-  ln_attrs attrs = {0};
-  ln_attrs_ints(&attrs, 0, view->shape, view->ndim);
-  ln_attrs_ints(&attrs, 1, view->stride, view->ndim);
-  ln_attrs_int(&attrs, 2, (view->data - base->data) / ln_itemsize(base));
+  ln_attrs attrs;
+  view_attributes(&attrs, view, base);
   if (!ln_is_dense(base))
     return ln_fail("an in-place change of a view is recorded only when its base has no gaps (shape %s, stride %s)",
                    ln_shape_text(base->shape, base->ndim), ln_shape_text(base->stride, base->ndim));
   ln_node *s = ln_node_new(LN_OP_as_strided_scatter, 2, 1, 0, base->ndim + view->ndim, &attrs, 3);
   if (!s) return LN_NOMEM;
   ln_tensor *const inputs[2] = {base, view};
-  note_inputs(s, &(ln_call){.n_in = 2, .in = inputs});
+  note_inputs(s, &(ln_rule){.n_in = 2, .in = inputs});
   int status = ln_wants_grad(base) ? ln_node_link(s, 0, base) : LN_OK;
   ln_node_retain(n);
   s->edges[1] = (ln_edge){n, 0};
@@ -135,19 +147,19 @@ static int rebase(ln_tensor *view, ln_node *n) {
   return status;
 }
 
-int ln_record(ln_call *c) {
-  if (c->alias) {
-    become_view(c->out[0], c->in[0]);
-    if (!c->recording) return LN_OK;
+int ln_record(ln_rule *r, ln_tensor *const *saved) {
+  if (r->alias) {
+    become_view(r->out[0], r->in[0]);
+    if (!r->recording) return LN_OK;
   }
   ln_node *n;
-  LN_TRY(make_node(c, &n));
+  LN_TRY(make_node(r, saved, &n));
   int status = LN_OK;
-  if (c->target && c->target->base)
-    status = rebase(c->target, n);
+  if (r->target && r->target->base)
+    status = rebase(r->target, n);
   else
     for (int i = 0; i < n->n_out; i++)
-      if (c->out[i] && ln_is_float(c->out[i]->dtype)) ln_node_own_outputs(n, c->out[i], i);
+      if (r->out[i] && ln_is_float(r->out[i]->dtype)) ln_node_own_outputs(n, r->out[i], i);
   ln_node_release(n);
   return status;
 }
@@ -257,7 +269,7 @@ int ln_hook_id(const ln_tensor *t) { return t->node ? t->node->hooks[t->output] 
 int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out, ln_tensor *const *saved,
                        int n_saved) {
   if (n_in > UINT16_MAX || n_out > UINT16_MAX || n_saved > UINT16_MAX) return ln_fail("%s: too many values", name);
-  ln_call shapes = {.n_in = n_in, .in = inputs};
+  ln_rule shapes = {.n_in = n_in, .in = inputs};
   ln_node *n = ln_node_new(LN_NODE_FUNCTION, n_in, n_out, n_saved, count_dims(&shapes), NULL, 0);
   if (!n) return LN_NOMEM;
   note_inputs(n, &shapes);
@@ -270,7 +282,7 @@ int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int 
     int place = -1;
     for (int k = 0; k < n_out && place < 0; k++) place = saved[i] == outputs[k] ? k : -1;
     int kind = place >= 0 ? LN_SAVED_OUTPUT : LN_SAVED_INPUT;
-    status = ln_node_save(n, i, saved[i], kind, place >= 0 ? place : i, saved[i]->storage->version);
+    status = ln_node_save(n, i, saved[i], kind, place >= 0 ? place : i);
   }
   for (int i = 0; i < n_out && status == LN_OK; i++)
     if (outputs[i] && ln_is_float(outputs[i]->dtype)) ln_node_own_outputs(n, outputs[i], i);

@@ -1,89 +1,112 @@
-/* step.c - one node's backward: its rule in C, or its parts handed to Lua. */
+/* step.c - one node's backward: its rule, or its parts handed to Lua. */
 #include "engine.h"
 
 #include <stdlib.h>
 
 #define SMALL 8 /* inputs that need no memory of their own */
 
-/* Room for a rule: small cases on the stack. */
+/* What a rule needs beside the node: small cases on the stack. Inputs that were not kept are headers with geometry alone. */
 typedef struct room {
-  ln_tensor *in[SMALL], *out[LN_MAX_OUTPUTS], *extra[LN_MAX_EXTRAS], *dx[SMALL];
-  int64_t shape[SMALL][16], stride[SMALL][16];
+  ln_tensor *in[SMALL], *out[LN_MAX_OUTPUTS], *extra[LN_MAX_EXTRAS];
   bool needs[SMALL];
-  void *large;
+  ln_tensor heads[SMALL];
 } room;
 
-static int make_room(ln_back *b, room *r, int n) {
-  memset(r->out, 0, sizeof r->out);
-  memset(r->extra, 0, sizeof r->extra);
-  memset(r->in, 0, sizeof r->in);
-  r->large = NULL;
-  b->in = r->in;
-  b->out = r->out;
-  b->extra = r->extra;
-  b->shape = (const int64_t(*)[16])r->shape;
-  b->stride = (const int64_t(*)[16])r->stride;
-  b->needs = r->needs;
-  if (n <= SMALL) return LN_OK;
-  size_t each = 32 * sizeof(int64_t) + sizeof(ln_tensor *) + sizeof(bool);
-  char *p = r->large = calloc((size_t)n, each);
-  if (!p) return ln_fail_nomem((int64_t)(each * (size_t)n));
-  b->shape = (const int64_t(*)[16])p;
-  b->stride = (const int64_t(*)[16])(p += 16 * sizeof(int64_t) * (size_t)n);
-  b->in = (ln_tensor **)(p += 16 * sizeof(int64_t) * (size_t)n);
-  b->needs = (bool *)(p + sizeof(ln_tensor *) * (size_t)n);
-  return LN_OK;
+typedef struct large_room {
+  ln_tensor **in, *heads;
+  bool *needs;
+} large_room;
+
+static void free_large(large_room *l) {
+  free(l->in);
+  free(l->heads);
+  free(l->needs);
 }
 
-static int fill(ln_engine *e, ln_back *b) {
+static int make_room(ln_rule *r, room *small, large_room *l) {
+  memset(small->out, 0, sizeof small->out);
+  memset(small->extra, 0, sizeof small->extra);
+  size_t n = (size_t)r->n_in;
+  *l = (large_room){small->in, small->heads, small->needs};
+  if (n <= SMALL) {
+    memset(small->in, 0, sizeof small->in);
+    return LN_OK;
+  }
+  *l = (large_room){calloc(n, sizeof *l->in), malloc(n * sizeof *l->heads), malloc(n)};
+  if (l->in && l->heads && l->needs) return LN_OK;
+  free_large(l);
+  return ln_fail_nomem((int64_t)(n * sizeof *l->heads));
+}
+
+static ln_tensor *geometry_of(const ln_node *n, int i, const int64_t *dims, ln_tensor *head) {
+  head->refs = 1;
+  head->storage = NULL;
+  head->data = NULL;
+  head->node = head->accumulator = NULL;
+  head->base = head->grad = NULL;
+  head->flags = 0;
+  head->dtype = n->dtype[i];
+  head->device = n->device;
+  head->ndim = n->ndim[i];
+  memcpy(head->shape, dims, sizeof(int64_t) * (size_t)head->ndim);
+  memcpy(head->stride, dims + head->ndim, sizeof(int64_t) * (size_t)head->ndim);
+  head->numel = ln_numel(head->shape, head->ndim);
+  return head;
+}
+
+static int unpack(ln_engine *e, ln_rule *r, large_room *l) {
   ln_node *n = e->node;
   const int64_t *dims = n->dims;
-  for (int i = 0; i < n->n_in; i++) {
-    int ndim = n->ndim[i] < 0 ? 0 : n->ndim[i];
-    memcpy((int64_t *)b->shape[i], dims, sizeof(int64_t) * (size_t)ndim);
-    memcpy((int64_t *)b->stride[i], dims + ndim, sizeof(int64_t) * (size_t)ndim);
-    dims += 2 * ndim;
-    b->needs[i] = ln_engine_needs(e, i);
-  }
   for (int i = 0; i < n->n_saved; i++) {
     const ln_saved *s = &n->saved[i];
-    ln_tensor **slot = s->kind == LN_SAVED_INPUT ? &b->in[s->place] : s->kind == LN_SAVED_OUTPUT ? &b->out[s->place] : &b->extra[s->place];
+    ln_tensor **slot = s->kind == LN_SAVED_INPUT ? &l->in[s->place] : s->kind == LN_SAVED_OUTPUT ? &r->out[s->place] : &r->extra[s->place];
     LN_TRY(ln_node_unpack(n, i, slot));
+  }
+  for (int i = 0; i < n->n_in; i++) {
+    l->needs[i] = ln_engine_needs(e, i);
+    if (n->ndim[i] < 0) continue;
+    if (!l->in[i]) l->in[i] = geometry_of(n, i, dims, &l->heads[i]);
+    dims += 2 * n->ndim[i];
   }
   return LN_OK;
 }
 
 static void release_all(ln_tensor **t, int n) {
   for (int i = 0; i < n; i++)
-    if (t[i]) ln_tensor_release(t[i]);
+    if (t[i] && t[i]->storage) ln_tensor_release(t[i]);
 }
 
 int ln_engine_backward(ln_engine *e) {
-  ln_node *n = e->node;
-  room r;
-  ln_back b;
-  b.node = n;
-  b.name = ln_node_name(n);
   static const ln_attrs none;
-  b.attrs = n->attrs ? n->attrs : &none;
-  b.n_in = n->n_in;
-  b.n_out = n->n_out;
-  b.g = n->grads;
-  b.ndim = n->ndim;
-  b.dtype = n->dtype;
-  b.dx = e->dx;
-  b.device = n->device;
-  b.n_temps = 0;
-  b.status = make_room(&b, &r, n->n_in);
-  if (b.status == LN_OK) b.status = fill(e, &b);
-  const ln_op_row *row = ln_row(n->op);
-  if (b.status == LN_OK) (e->create_graph && row->backward_any ? row->backward_any : row->backward)(&b);
-  release_all(b.temps, b.n_temps);
-  release_all(b.in, r.large || n->n_in <= SMALL ? n->n_in : 0);
-  release_all(r.out, LN_MAX_OUTPUTS);
-  release_all(r.extra, LN_MAX_EXTRAS);
-  free(r.large);
-  return b.status;
+  ln_node *n = e->node;
+  room small;
+  large_room l;
+  ln_rule r;
+  r.row = ln_row(n->op);
+  r.name = r.row->info.public_name;
+  r.op = n->op;
+  r.device = n->device;
+  r.n_in = n->n_in;
+  r.attrs = n->attrs ? n->attrs : &none;
+  r.out = small.out;
+  r.extra = small.extra;
+  r.target = NULL;
+  r.recording = r.alias = false;
+  r.g = n->grads;
+  r.dx = e->dx;
+  r_begin(&r);
+  LN_TRY(make_room(&r, &small, &l));
+  r.in = l.in;
+  r.needs = l.needs;
+  r.status = unpack(e, &r, &l);
+  bool text = !r.row->backward || (e->create_graph && (r.row->gradient_text || r.row->info.kind != LN_STRUCTURED));
+  if (r.status == LN_OK) (text ? ln_text_backward : r.row->backward)(&r);
+  r_end(&r);
+  release_all(l.in, n->n_in);
+  release_all(small.out, LN_MAX_OUTPUTS);
+  release_all(small.extra, LN_MAX_EXTRAS);
+  if (l.in != small.in) free_large(&l);
+  return r.status;
 }
 
 /* -- What Lua asks while the engine waits -- */
@@ -115,19 +138,14 @@ int ln_engine_gradient(ln_engine *e, int i, ln_tensor **out) {
   return LN_OK;
 }
 
-/* For a formula: i < n_in an input, n_in the output. For a Function: the i-th saved value. */
+/* The i-th saved value of a Function. */
 int ln_engine_saved(ln_engine *e, int i, ln_tensor **out) {
   ln_node *n = e->node;
   *out = NULL;
   if (!e->stop) return ln_fail("the engine does not wait");
-  for (int k = 0; k < n->n_saved; k++) {
-    const ln_saved *s = &n->saved[k];
-    int at = e->stop == LN_STOP_FUNCTION ? k : s->kind == LN_SAVED_OUTPUT ? n->n_in : s->place;
-    if (at != i) continue;
-    LN_TRY(ln_node_unpack(n, k, out));
-    ln_hand_out(*out);
-    return LN_OK;
-  }
+  if (i < 0 || i >= n->n_saved) return LN_OK;
+  LN_TRY(ln_node_unpack(n, i, out));
+  ln_hand_out(*out);
   return LN_OK;
 }
 
@@ -136,21 +154,18 @@ bool ln_engine_needs(ln_engine *e, int i) {
   return next && next->wanted;
 }
 
-const ln_attrs *ln_engine_attrs(ln_engine *e) { return e->node->attrs; }
-
-int ln_engine_input(ln_engine *e, int i, int64_t *shape, int *dtype) {
+static int input_shape(const ln_engine *e, int i, int64_t *shape) {
   const ln_node *n = e->node;
   const int64_t *dims = n->dims;
   if (i < 0 || i >= n->n_in || n->ndim[i] < 0) return -1;
   for (int k = 0; k < i; k++) dims += n->ndim[k] < 0 ? 0 : 2 * n->ndim[k];
   memcpy(shape, dims, sizeof(int64_t) * (size_t)n->ndim[i]);
-  *dtype = n->dtype[i];
   return n->ndim[i];
 }
 
 static bool fits(ln_engine *e, int i, const ln_tensor *grad) {
   int64_t shape[16];
-  int dtype, ndim = ln_engine_input(e, i, shape, &dtype);
+  int ndim = input_shape(e, i, shape);
   return grad->ndim == ndim && ln_same_dims(grad->shape, shape, grad->ndim);
 }
 

@@ -15,7 +15,8 @@ enum {
   BOUNDS = LN_FLAG_BOUNDS,
   NO_BOOL = LN_FLAG_NO_BOOL,
   DIVISOR = LN_FLAG_DIVISOR,
-  WHOLE_POWER = LN_FLAG_WHOLE_POWER
+  WHOLE_POWER = LN_FLAG_WHOLE_POWER,
+  FLOATING = LN_FLAG_FLOATING
 };
 
 /* -- Elementwise rows. A derivative is its text; NONE means no gradient. -- */
@@ -37,7 +38,6 @@ enum {
             .high = high_,                                                                      \
             .kind = kind_,                                                                      \
             .n_outputs = 1,                                                                     \
-            .grad = 3,                                                                          \
             .flags = (flags_) | INPLACE},                                                       \
    .forward = ln_pointwise_forward,                                                             \
    .backward = ln_pointwise_backward,                                                           \
@@ -52,30 +52,30 @@ enum {
 
 /* -- Structured rows -- */
 
-#define GRAD_NOGRAD 0
-#define GRAD_COMPOSED 1
-#define GRAD_FUSED 2
-#define GRAD_COMPOSITE LN_GRAD_COMPOSITE
-#define BACKWARD_NOGRAD(name) .backward = NULL
-#define BACKWARD_COMPOSITE(name) .backward = NULL
-#define BACKWARD_COMPOSED(name) .backward = name##_backward, .backward_any = name##_backward
-#define BACKWARD_FUSED(name) .backward = name##_backward, .backward_any = name##_backward_any
 #define TEXT_TENSOR(name) ", " #name
 #define TEXT_OPTIONAL(name) ", " #name "?"
 #define TEXT_LIST(name) ", " #name "[]"
 #define TEXT_OPERAND(name) ", " #name ":operand"
 #define TEXT_ATTRIBUTE(name, kind, default) ", " #name ":" #kind #default
 #define SIGNATURE(name) SIG_##name(TEXT_TENSOR, TEXT_OPTIONAL, TEXT_LIST, TEXT_OPERAND, TEXT_ATTRIBUTE)
-#define ROW_OP(name_, outputs, grad_, flags_, doc_)                                    \
-  {.info = {.name = #name_,                                                            \
-            .signature = SIGNATURE(name_) + 2, /* the first argument needs no comma */ \
-            .doc = doc_,                                                               \
-            .kind = LN_STRUCTURED,                                                     \
-            .n_outputs = outputs,                                                      \
-            .grad = GRAD_##grad_,                                                      \
-            .flags = flags_},                                                          \
-   .forward = name_##_forward,                                                         \
-   BACKWARD_##grad_(name_)},
+/* Each takes the name behind it: FORWARD_RULE(softmax), FORWARD_TEXT("...")(softmax). */
+#define IGNORE(name)
+#define FORWARD_RULE(name) .forward = name##_forward
+#define FORWARD_TEXT(text) .forward = ln_text_forward, .forward_text = text IGNORE
+#define GRADIENT_NOGRAD(name) .backward = NULL
+#define GRADIENT_RECORDED(name) .info.grad = LN_GRAD_RECORDED
+#define GRADIENT_RULE(name) .backward = name##_backward
+#define GRADIENT_TEXT(text) .gradient_text = text IGNORE
+#define GRADIENT_FUSED(text) .gradient_text = text, GRADIENT_RULE
+#define ROW_OP(name_, outputs_, flags_, forward_, gradient_, doc_) \
+  {.info.name = #name_,                                            \
+   .info.signature = SIGNATURE(name_) + 2, /* without a comma */   \
+   .info.doc = doc_,                                               \
+   .info.kind = LN_STRUCTURED,                                     \
+   .info.n_outputs = outputs_,                                     \
+   .info.flags = flags_,                                           \
+   FORWARD_##forward_(name_),                                      \
+   GRADIENT_##gradient_(name_)},
 
 static ln_op_row rows[LN_OP_COUNT + 1] = {
 #define UNARY ROW_UNARY
@@ -107,52 +107,97 @@ static const ln_overload overloads[] = {
 
 enum { N_OVERLOADS = sizeof overloads / sizeof *overloads };
 
+/* -- Reading a signature -- */
+
+/* Where the argument at p ends: at a comma outside parentheses. */
+static const char *argument_end(const char *p) {
+  for (int depth = 0; *p && (*p != ',' || depth); p++) depth += (*p == '(') - (*p == ')');
+  return p;
+}
+
+static int dtype_named(const char *name, size_t n) {
+  for (int i = 0; i < LN_DTYPES; i++)
+    if (strlen(ln_dtype_name(i)) == n && strncmp(ln_dtype_name(i), name, n) == 0) return i;
+  return LN_FLOAT32;
+}
+
+int ln_choice(const ln_param *param, const char *name, int length) {
+  const char *p = param->choices;
+  for (int i = 0; *p != ')'; i++) {
+    int n = (int)strcspn(p, "|)");
+    if (n == length && strncmp(p, name, (size_t)n) == 0) return i;
+    p += n + (p[n] == '|');
+  }
+  return -1;
+}
+
+static int kind_of(const char *p) {
+  static const char *const names[] = {"", "", "operand", "scalar", "int", "float", "bool", "ints", "dtype", "device", "enum"};
+  size_t n = strcspn(p, "=?(,");
+  for (int i = LN_KIND_OPERAND; i <= LN_KIND_ENUM; i++)
+    if (strlen(names[i]) == n && strncmp(p, names[i], n) == 0) return i;
+  return LN_KIND_TENSOR;
+}
+
+static void read_default(ln_param *param, const char *p, size_t n) {
+  bool infinite = strncmp(p + (*p == '-'), "INFINITY", 8) == 0;
+  param->has_default = true;
+  switch (param->kind) {
+  case LN_KIND_FLOAT: param->value.d = infinite ? (*p == '-' ? -INFINITY : INFINITY) : strtod(p, NULL); break;
+  case LN_KIND_BOOL: param->value.i = *p == 't'; break;
+  case LN_KIND_DTYPE: param->value.i = dtype_named(p, n); break;
+  case LN_KIND_DEVICE: param->value.i = LN_CPU; break;
+  case LN_KIND_ENUM: param->value.i = ln_choice(param, p, (int)n); break;
+  default: param->value.i = strtoll(p, NULL, 10);
+  }
+}
+
+/* One argument, from p to end; counts inputs and slots on. */
+static ln_param read_argument(const char *p, const char *end, int *inputs, int *slots) {
+  size_t length = strcspn(p, ":?[,");
+  ln_param param = {.name = p, .length = (uint8_t)length, .input = -1, .slot = -1};
+  const char *colon = p[length] == ':' ? p + length + 1 : NULL;
+  if (colon) param.kind = (uint8_t)kind_of(colon);
+  if (!colon && p[length] == '[') param.kind = LN_KIND_LIST;
+  if (param.kind <= LN_KIND_OPERAND) param.input = (int8_t)(*inputs)++;
+  if (colon) param.slot = (int8_t)(*slots)++;
+  if (param.kind == LN_KIND_ENUM) param.choices = strchr(colon, '(') + 1;
+  param.optional = end[-1] == '?';
+  const char *equals = memchr(p, '=', (size_t)(end - p));
+  if (equals) read_default(&param, equals + 1, (size_t)(end - equals - 1));
+  return param;
+}
+
+static void read_signature(ln_op_row *r) {
+  ln_param params[LN_MAX_INPUTS + LN_ATTR_SLOTS];
+  int inputs = 0;
+  for (const char *p = r->info.signature; *p;) {
+    const char *end = argument_end(p);
+    params[r->n_params] = read_argument(p, end, &inputs, &r->n_slots);
+    const ln_param *param = &params[r->n_params++];
+    if (param->has_default) r->defaults[param->slot] = param->value;
+    p = end + strspn(end, ", ");
+  }
+  r->params = malloc(sizeof *params * (size_t)(r->n_params + 1));
+  if (r->params) memcpy(r->params, params, sizeof *params * (size_t)r->n_params);
+}
+
 /* -- What is derived from the rows once -- */
 
-static bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
-
-/* Does the formula mention the one-letter name? */
-static bool mentions(const char *text, char name) {
-  for (const char *p = text; *p; p++)
-    if (*p == name && !is_word(p[1]) && (p == text || !is_word(p[-1]))) return true;
-  return false;
-}
-
-static uint32_t kept_by(const char *text, int kind) {
-  const char *names = kind == LN_UNARY ? "x" : "abc";
-  uint32_t keep = mentions(text, 'y') ? 8 : 0;
-  for (int i = 0; names[i]; i++) keep |= mentions(text, names[i]) ? 1u << i : 0;
-  return keep;
-}
-
-/* The slots of a signature: what stands behind a name and a colon. */
-static int count_slots(const char *signature) {
-  int n = 0;
-  for (const char *p = signature; *p; p++) n += *p == ':';
-  return n;
-}
-
-/* The defaults of an elementwise row's attributes, which are numbers or INFINITY. */
-static void parse_defaults(ln_op_row *r) {
-  const char *p = r->info.signature;
-  for (int i = 0; (p = strchr(p, '=')); i++) {
-    p++;
-    bool infinite = strncmp(p + (*p == '-'), "INFINITY", 8) == 0;
-    r->defaults[i] = infinite ? (*p == '-' ? -INFINITY : INFINITY) : strtod(p, NULL);
-  }
-}
-
 static void init_elementwise(ln_op_row *r) {
-  parse_defaults(r);
+  bool some = false;
   r->first_attr = r->info.kind == LN_UNARY ? 0 : r->info.kind + 1;
   for (int i = 0; i < 3 && r->info.derivative[i]; i++) {
-    if (strcmp(r->info.derivative[i], "NONE") == 0)
-      r->info.derivative[i] = NULL;
-    else
-      r->passes[i] = strcmp(r->info.derivative[i], "g") == 0, r->keep[i] = kept_by(r->info.derivative[i], r->info.kind);
+    if (strcmp(r->info.derivative[i], "NONE") == 0) r->info.derivative[i] = NULL;
+    some = some || r->info.derivative[i];
+    r->passes[i] = r->info.derivative[i] && strcmp(r->info.derivative[i], "g") == 0;
   }
-  const char *const *d = r->info.derivative;
-  if (!d[0] && !d[1] && !d[2]) r->info.grad = 0;
+  r->info.grad = some ? LN_GRAD_FORMULA : LN_GRAD_NONE;
+}
+
+static void init_structured(ln_op_row *r) {
+  if (r->info.grad == LN_GRAD_RECORDED) return;
+  r->info.grad = r->backward && r->gradient_text ? LN_GRAD_FUSED : r->backward || r->gradient_text ? LN_GRAD_COMPOSED : LN_GRAD_NONE;
 }
 
 static ln_op_row *find(const char *name, size_t n) {
@@ -176,10 +221,11 @@ static void rows_init(void) {
   int pointwise = 0;
   for (int op = 0; op < LN_OP_COUNT; op++) {
     ln_op_row *r = &rows[op];
+    bool structured = r->info.kind == LN_STRUCTURED;
     r->info.public_name = r->info.name;
-    r->n_slots = count_slots(r->info.signature);
-    r->pointwise = r->info.kind == LN_STRUCTURED ? -1 : pointwise++;
-    if (r->pointwise >= 0) init_elementwise(r);
+    r->pointwise = structured ? -1 : pointwise++;
+    read_signature(r);
+    (structured ? init_structured : init_elementwise)(r);
   }
   for (int i = 0; i < N_OVERLOADS; i++) name_forms(&overloads[i]);
 }
@@ -188,6 +234,11 @@ const ln_op_row *ln_row(int op) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, rows_init);
   return &rows[op];
+}
+
+const ln_op_row *ln_row_named(const char *name, int length) {
+  ln_row(0);
+  return find(name, (size_t)length);
 }
 
 int ln_op_count(void) { return LN_OP_COUNT; }

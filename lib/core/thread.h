@@ -24,7 +24,8 @@ typedef struct ln_scope {
 typedef struct ln_thread {
   char error[1024];
   ln_memory memory;
-  int mode; /* LN_MODE_* */
+  int mode;            /* LN_MODE_* */
+  const char *running; /* the public name of the operator whose rule runs; NULL outside of rules */
   uint64_t next_sequence;
   int64_t next_id;
   ln_tensor *free_headers;

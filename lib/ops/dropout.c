@@ -2,46 +2,40 @@
  * and block where it began, whenever a gradient of any order needs it. */
 #include "rules.h"
 
-static int check(ln_call *c, double p) {
-  if (!(p >= 0 && p <= 1)) return ln_fail("%s: p must lie between 0 and 1, got %g", c->name, p);
-  return ln_check_float(c->name, "input", c->in[0]);
-}
+static bool check(ln_rule *r, double p) { return r_require(r, p >= 0 && p <= 1, "p must lie between 0 and 1, got %g", p); }
 
-static int apply(ln_call *c, double p, uint64_t seed, uint64_t offset) {
+static void apply(ln_rule *r, double p, uint64_t seed, uint64_t offset) {
   SLOTS(seeded_dropout);
-  ln_attrs attrs = {0};
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
   ln_attrs_float(&attrs, a_p, p);
   ln_attrs_int(&attrs, a_seed, (int64_t)seed);
   ln_attrs_int(&attrs, a_offset, (int64_t)offset);
-  return ln_run(LN_OP_seeded_dropout, c->in, 1, &attrs, c->target != NULL, c->out);
+  r_status(r, ln_run(LN_OP_seeded_dropout, r->in, 1, &attrs, r->target != NULL, r->out));
 }
 
-int dropout_forward(ln_call *c) {
-  SLOTS(dropout);
-  ln_tensor *x = c->in[0];
-  double p = ln_float(c->attrs, a_p);
+void dropout_forward(ln_rule *r) {
+  ARGS(dropout);
+  double p = r_float(r, a_p);
   uint64_t seed, offset;
-  LN_TRY(check(c, p));
-  if (!ln_int(c->attrs, a_training) || p == 0) return c->target ? LN_OK : ln_run(LN_OP_to, &x, 1, NULL, false, c->out);
-  ln_random_reserve(((uint64_t)x->numel + 3) / 4, &seed, &offset);
-  return apply(c, p, seed, offset);
+  if (!check(r, p)) return;
+  if (r_bool(r, a_training) && p > 0) {
+    ln_random_reserve(((uint64_t)input->numel + 3) / 4, &seed, &offset);
+    apply(r, p, seed, offset);
+  } else if (!r->target) {
+    r_result(r, 0, r_do1(r, LN_OP_to, input)); /* nothing changes: a view, which goes on with the history of input */
+  }
 }
 
-int seeded_dropout_forward(ln_call *c) {
-  SLOTS(seeded_dropout);
-  ln_tensor *x = c->in[0];
-  double p = ln_float(c->attrs, a_p), keep = 1 - p;
-  LN_TRY(check(c, p));
-  if (c->target)
-    ln_tensor_retain(c->out[0] = c->target);
-  else
-    LN_TRY(ln_new_strided(x->shape, ln_is_dense(x) ? x->stride : NULL, x->ndim, x->dtype, x->device, &c->out[0]));
-  ln_random r = {.kind = LN_RANDOM_DROPOUT, .dtype = x->dtype, .a = keep, .b = keep > 0 ? 1 / keep : 0};
-  r.seed = (uint64_t)ln_int(c->attrs, a_seed);
-  r.offset = (uint64_t)ln_int(c->attrs, a_offset);
-  ln_tensor *const operands[2] = {c->out[0], x};
-  ln_loop_init(&r.loop, operands, 2);
-  return ln_kernel_status(c->name, ln_kernels_of(x->device)->random(&r, x->device));
+void seeded_dropout_forward(ln_rule *r) {
+  ARGS(seeded_dropout);
+  double p = r_float(r, a_p), keep = 1 - p;
+  ln_tensor *y = check(r, p) ? r_out_like(r, 0, input, input->dtype) : NULL;
+  if (!y) return;
+  ln_random work = {.kind = LN_RANDOM_DROPOUT, .dtype = input->dtype, .a = keep, .b = keep > 0 ? 1 / keep : 0};
+  work.seed = (uint64_t)r_int(r, a_seed);
+  work.offset = (uint64_t)r_int(r, a_offset);
+  ln_tensor *const operands[2] = {y, input};
+  ln_loop_init(&work.loop, operands, 2);
+  KERNEL(r, random, &work);
 }
-
-void seeded_dropout_backward(ln_back *b) { ln_give(b, 0, ln_do(b, LN_OP_seeded_dropout, &b->g[0], 1, b->attrs)); }

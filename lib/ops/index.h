@@ -2,14 +2,26 @@
 #ifndef LUNETTE_INDEX_H
 #define LUNETTE_INDEX_H
 
-#include "rules.h"
+#include "shape.h"
 
-/* Every element of an int64 index must lie in [low, size). */
-int ln_check_index(const char *op, ln_tensor *index, int64_t low, int64_t size, int dim);
-/* out[...] = x[..., index, ...] (gather), or the inverse (scatter, add). */
-int ln_move_indexed(const char *op, ln_tensor *out, ln_tensor *in, ln_tensor *index, int dim, int indexed, bool add);
-ln_tensor *ln_do_indexed(ln_back *b, int op, ln_tensor *x, int64_t dim, ln_tensor *index, ln_tensor *src);
-/* A vector of indices as wide as a shape along the other dims (a view), for index_select and index_add. */
-ln_tensor *ln_do_widen(ln_back *b, ln_tensor *index, const int64_t *shape, int ndim, int dim);
+/* Every element of an int64 index must lie in [low, size); NULL is not checked. */
+bool r_check_index(ln_rule *r, ln_tensor *index, int64_t low, int64_t size, int dim);
+
+/* One operand of a move, addressed through an index: its geometry over the loop, of stride 0 where the index leads, and what an index counts. */
+typedef struct ln_addressed {
+  ln_tensor view;
+  int64_t stride, size; /* elements from one index to the next; how many there are */
+} ln_addressed;
+/* t along dim, over the shape of the index. */
+ln_addressed ln_address(const ln_tensor *t, const ln_tensor *index, int dim);
+bool r_gather(ln_rule *r, ln_tensor *out, ln_addressed from, ln_tensor *index);
+bool r_scatter(ln_rule *r, ln_addressed to, ln_tensor *in, ln_tensor *index, bool add);
+
+/* gather, scatter, index_select ... along dim. src: NULL where the operator has none. */
+ln_tensor *r_indexed(ln_rule *r, int op, ln_tensor *x, int64_t dim, ln_tensor *index, ln_tensor *src);
+/* A vector of indices as wide as a shape along the other dims (a look at it). */
+ln_tensor ln_widen(const ln_tensor *index, const int64_t *shape, int ndim, int dim);
+/* out[0]: a copy of in[0], or the target in place. */
+ln_tensor *r_out_copy(ln_rule *r);
 
 #endif

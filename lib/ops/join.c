@@ -1,114 +1,109 @@
 /* join.c - several tensors as one: cat and stack. */
-#include "rules.h"
+#include "shape.h"
 
 static bool is_legacy_empty(const ln_tensor *t) { return t->ndim == 1 && t->shape[0] == 0; }
 
-/* Shape and dtype of the whole; vectors without elements fit anywhere, as they always did in PyTorch. */
-static int joined(ln_call *c, int64_t dim, int *wrapped, int64_t *shape, int *ndim, int *dtype) {
-  const ln_tensor *first = NULL;
-  if (c->n_in == 0) return ln_fail("%s: at least one tensor is needed", c->name);
-  *dtype = c->in[0]->dtype;
-  for (int i = 0; i < c->n_in; i++) {
-    const ln_tensor *t = c->in[i];
-    *dtype = ln_promote_types(*dtype, t->dtype);
-    if (t->ndim == 0) return ln_fail("%s: tensor %d has no dimension to be joined along; use stack", c->name, i);
-    if (!first && !is_legacy_empty(t)) first = t;
-  }
-  if (!first) first = c->in[0];
-  LN_TRY(ln_wrap_dim(c->name, dim, first->ndim, wrapped));
-  *ndim = first->ndim;
-  memcpy(shape, first->shape, sizeof(int64_t) * (size_t)*ndim);
-  shape[*wrapped] = 0;
-  for (int i = 0; i < c->n_in; i++) {
-    const ln_tensor *t = c->in[i];
-    if (is_legacy_empty(t)) continue;
-    bool fits = t->ndim == *ndim;
-    for (int k = 0; fits && k < *ndim; k++) fits = k == *wrapped || t->shape[k] == shape[k];
-    if (!fits)
-      return ln_fail("%s: tensor %d of shape %s does not fit to %s along dim %d", c->name, i, ln_shape_text(t->shape, t->ndim),
-                     ln_shape_text(first->shape, first->ndim), *wrapped);
-    shape[*wrapped] += t->shape[*wrapped];
-  }
-  return LN_OK;
+/* The tensor whose shape the others must go with; vectors without elements fit anywhere, as they always did in PyTorch. */
+static const ln_tensor *leading(const ln_rule *r) {
+  for (int i = 0; i < r->n_in; i++)
+    if (!is_legacy_empty(r->in[i])) return r->in[i];
+  return r->in[0];
 }
 
-int cat_forward(ln_call *c) {
+static int joined_dtype(const ln_rule *r) {
+  int dtype = r->in[0]->dtype;
+  for (int i = 1; i < r->n_in; i++) dtype = ln_promote_types(dtype, r->in[i]->dtype);
+  return dtype;
+}
+
+static bool check_list(ln_rule *r) {
+  bool some = r_require(r, r->n_in > 0, "at least one tensor is needed");
+  for (int i = 0; some && i < r->n_in; i++) some = r_require(r, r->in[i] != NULL, "tensor %d is missing", i);
+  return some;
+}
+
+static bool goes_with(const ln_tensor *t, const ln_tensor *first, int dim) {
+  if (t->ndim != first->ndim) return false;
+  for (int k = 0; k < t->ndim; k++)
+    if (k != dim && t->shape[k] != first->shape[k]) return false;
+  return true;
+}
+
+void cat_forward(ln_rule *r) {
+  SLOTS(cat);
   int64_t shape[16], at = 0;
-  int dim = 0, ndim = 0, dtype = 0;
-  if (c->target) return ln_fail("cat: there is no in-place form");
-  LN_TRY(joined(c, ln_int(c->attrs, 0), &dim, shape, &ndim, &dtype));
-  LN_TRY(ln_call_out(c, 0, shape, ndim, dtype));
-  for (int i = 0; i < c->n_in; i++) {
-    ln_tensor *t = c->in[i], part = *c->out[0];
+  if (!check_list(r)) return;
+  for (int i = 0; i < r->n_in; i++)
+    if (!r_require(r, r->in[i]->ndim > 0, "tensor %d has no dimension to be joined along; use stack", i)) return;
+  const ln_tensor *first = leading(r);
+  int dim = r_dim(r, a_dim, first->ndim);
+  memcpy(shape, first->shape, sizeof shape);
+  shape[dim] = 0;
+  for (int i = 0; i < r->n_in && r_ok(r); i++) {
+    const ln_tensor *t = r->in[i];
+    if (is_legacy_empty(t)) continue;
+    r_require(r, goes_with(t, first, dim), "tensor %d of shape %s does not fit to %s along dim %d", i, ln_shape_text(t->shape, t->ndim),
+              ln_shape_text(first->shape, first->ndim), dim);
+    shape[dim] += t->shape[dim];
+  }
+  ln_tensor *y = r_out(r, 0, shape, first->ndim, joined_dtype(r));
+  for (int i = 0; y && i < r->n_in; i++) {
+    ln_tensor *t = r->in[i], part = *y;
     if (is_legacy_empty(t)) continue;
     part.shape[dim] = t->shape[dim];
     part.numel = t->numel;
     part.data += at * part.stride[dim] * ln_itemsize(&part);
     at += t->shape[dim];
-    LN_TRY(ln_copy_into(&part, t));
+    if (!r_copy(r, &part, t)) return;
   }
-  return LN_OK;
 }
 
-void cat_backward(ln_back *b) {
-  int dim = 0;
+void cat_backward(ln_rule *r) {
+  SLOTS(cat);
+  ln_tensor *g = r->g[0];
+  int dim = r_dim(r, a_dim, g->ndim);
   int64_t at = 0;
-  b->status = ln_wrap_dim(b->name, ln_int(b->attrs, 0), b->g[0]->ndim, &dim);
-  for (int i = 0; i < b->n_in && b->status == LN_OK; i++) {
-    if (b->ndim[i] == 1 && b->shape[i][0] == 0 && b->g[0]->ndim != 1) {
-      if (b->needs[i]) ln_give(b, i, ln_do_zeros(b, i));
+  for (int i = 0; i < r->n_in && r_ok(r); i++) {
+    const ln_tensor *t = r->in[i];
+    if (is_legacy_empty(t) && g->ndim != 1) {
+      if (r->needs[i]) r_give(r, i, r_zeros(r, t->shape, t->ndim, t->dtype));
       continue;
     }
-    ln_attrs attrs = {0};
-    ln_attrs_int(&attrs, 0, dim);
-    ln_attrs_int(&attrs, 1, at);
-    ln_attrs_int(&attrs, 2, b->shape[i][dim]);
-    at += b->shape[i][dim];
-    if (!b->needs[i]) continue;
-    ln_give(b, i, ln_do_to(b, ln_do(b, LN_OP_narrow, &b->g[0], 1, &attrs), b->dtype[i]));
-    while (b->n_temps > 0) ln_tensor_release(b->temps[--b->n_temps]); /* a list may be longer than the room for temporaries */
+    ln_tensor *part = r->needs[i] ? r_narrow(r, g, dim, at, t->shape[dim]) : NULL;
+    at += t->shape[dim];
+    r_give(r, i, part);
+    r_drop(r, part);
   }
 }
 
-int stack_forward(ln_call *c) {
-  if (c->n_in == 0) return ln_fail("stack: at least one tensor is needed");
-  if (c->target) return ln_fail("stack: there is no in-place form");
-  const ln_tensor *first = c->in[0];
-  int dim, dtype = first->dtype;
-  if (first->ndim == LN_MAX_DIMS) return ln_fail("stack: a tensor has at most %d dimensions", LN_MAX_DIMS);
-  LN_TRY(ln_wrap_dim(c->name, ln_int(c->attrs, 0), first->ndim + 1, &dim));
+void stack_forward(ln_rule *r) {
+  SLOTS(stack);
   int64_t shape[16];
-  for (int i = 0; i < c->n_in; i++) {
-    if (!ln_same_shape(first, c->in[i]))
-      return ln_fail("stack: tensor %d has shape %s, the first %s", i, ln_shape_text(c->in[i]->shape, c->in[i]->ndim),
-                     ln_shape_text(first->shape, first->ndim));
-    dtype = ln_promote_types(dtype, c->in[i]->dtype);
+  if (!check_list(r)) return;
+  const ln_tensor *first = r->in[0];
+  if (!r_require(r, first->ndim < LN_MAX_DIMS, "a tensor has at most %d dimensions", LN_MAX_DIMS)) return;
+  int dim = r_dim(r, a_dim, first->ndim + 1), ndim = first->ndim + 1;
+  for (int i = 0; i < r->n_in; i++)
+    if (!r_require(r, ln_same_shape(first, r->in[i]), "tensor %d has shape %s, the first %s", i, ln_shape_text(r->in[i]->shape, r->in[i]->ndim),
+                   ln_shape_text(first->shape, first->ndim)))
+      return;
+  for (int i = 0; i < ndim; i++) shape[i] = i == dim ? r->n_in : first->shape[i > dim ? i - 1 : i];
+  ln_tensor *y = r_out(r, 0, shape, ndim, joined_dtype(r));
+  for (int i = 0; y && i < r->n_in; i++) {
+    int64_t stride[16];
+    for (int k = 0; k < first->ndim; k++) stride[k] = y->stride[k < dim ? k : k + 1];
+    ln_tensor part = ln_look(y, first->shape, stride, first->ndim);
+    part.data += i * y->stride[dim] * ln_itemsize(y);
+    if (!r_copy(r, &part, r->in[i])) return;
   }
-  for (int i = 0; i <= first->ndim; i++) shape[i] = i == dim ? c->n_in : first->shape[i > dim ? i - 1 : i];
-  LN_TRY(ln_call_out(c, 0, shape, first->ndim + 1, dtype));
-  for (int i = 0; i < c->n_in; i++) {
-    ln_tensor part = *c->out[0];
-    part.data += i * part.stride[dim] * ln_itemsize(&part);
-    part.ndim--;
-    for (int k = 0; k < part.ndim; k++) {
-      part.shape[k] = first->shape[k];
-      if (k >= dim) part.stride[k] = part.stride[k + 1];
-    }
-    part.numel = first->numel;
-    LN_TRY(ln_copy_into(&part, c->in[i]));
-  }
-  return LN_OK;
 }
 
-void stack_backward(ln_back *b) {
-  int dim = 0;
-  b->status = ln_wrap_dim(b->name, ln_int(b->attrs, 0), b->g[0]->ndim, &dim);
-  for (int i = 0; i < b->n_in && b->status == LN_OK; i++) {
-    if (!b->needs[i]) continue;
-    ln_attrs attrs = {0};
-    ln_attrs_int(&attrs, 0, dim);
-    ln_attrs_int(&attrs, 1, i);
-    ln_give(b, i, ln_do_to(b, ln_do(b, LN_OP_select, &b->g[0], 1, &attrs), b->dtype[i]));
-    while (b->n_temps > 0) ln_tensor_release(b->temps[--b->n_temps]);
+void stack_backward(ln_rule *r) {
+  SLOTS(stack);
+  int dim = r_dim(r, a_dim, r->g[0]->ndim);
+  for (int i = 0; i < r->n_in && r_ok(r); i++) {
+    ln_tensor *part = r->needs[i] ? r_select(r, r->g[0], dim, i) : NULL;
+    r_give(r, i, part);
+    r_drop(r, part);
   }
 }

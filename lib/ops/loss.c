@@ -1,181 +1,137 @@
-/* loss.c - losses: negative log likelihood, cross entropy, squared error. */
+/* loss.c - negative log likelihood and cross entropy. */
 #include "index.h"
 
 enum reduction { NONE, MEAN, SUM };
 
-/* Where the classes of x lie, and what shape its targets have. */
-static int classes(ln_call *c, const ln_tensor *x, const ln_tensor *target, int *dim, int64_t *rest, int *n_rest) {
-  if (x->ndim == 0) return ln_fail("%s: x needs a dimension of classes", c->name);
+/* Where the classes of x lie, and the shape of its targets. */
+static bool classes(ln_rule *r, const ln_tensor *x, const ln_tensor *target, int *dim, int64_t *rest, int *n_rest) {
+  if (!r_require(r, x->ndim > 0, "input needs a dimension of classes")) return false;
   *dim = x->ndim > 1;
   *n_rest = 0;
   for (int i = 0; i < x->ndim; i++)
     if (i != *dim) rest[(*n_rest)++] = x->shape[i];
-  if (target->ndim != *n_rest || !ln_same_dims(target->shape, rest, *n_rest))
-    return ln_fail("%s: x of shape %s needs targets of shape %s, got %s", c->name, ln_shape_text(x->shape, x->ndim), ln_shape_text(rest, *n_rest),
-                   ln_shape_text(target->shape, target->ndim));
-  return LN_OK;
-}
-
-static int check_weight(const ln_call *c, const ln_tensor *weight, int64_t n) {
-  if (!weight || (weight->ndim == 1 && weight->shape[0] == n)) return LN_OK;
-  return ln_fail("%s: weight must have one number for each of %lld classes, got shape %s", c->name, (long long)n,
-                 ln_shape_text(weight->shape, weight->ndim));
-}
-
-static ln_tensor *with_whole(ln_back *b, int op, ln_tensor *x, int64_t number) {
-  ln_tensor *const in[2] = {x, NULL};
-  ln_attrs attrs = {.integer = 1u << 1};
-  attrs.slot[1].i = number;
-  return x ? ln_do(b, op, in, 2, &attrs) : NULL;
+  return r_require(r, target->ndim == *n_rest && ln_same_dims(target->shape, rest, *n_rest), "input of shape %s needs targets of shape %s, got %s",
+                   ln_shape_text(x->shape, x->ndim), ln_shape_text(rest, *n_rest), ln_shape_text(target->shape, target->ndim));
 }
 
 /* Targets with class 0 in place of ignored ones, checked. */
-static ln_tensor *usable_targets(ln_back *b, ln_tensor *target, ln_tensor *ignored, int64_t n_classes) {
+static ln_tensor *usable_targets(ln_rule *r, ln_tensor *target, ln_tensor *ignored, int64_t n_classes) {
   ln_tensor *const in[3] = {ignored, NULL, target};
-  ln_attrs attrs = {.integer = 1u << 1};
-  ln_tensor *usable = ignored ? ln_do(b, LN_OP_where, in, 3, &attrs) : NULL;
-  if (!usable || ln_check_index(b->name, usable, 0, n_classes, 1) == LN_OK) return usable;
-  b->status = ln_fail("%s (a target is a class from 0 to %lld)", ln_error(), (long long)n_classes - 1);
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
+  ln_attrs_whole(&attrs, 1, 0);
+  ln_tensor *usable = ignored ? r_do(r, LN_OP_where, in, 3, &attrs) : NULL;
+  if (!usable || r_check_index(r, usable, 0, n_classes, 1)) return usable;
+  r->status = ln_fail("%s (a target is a class from 0 to %lld)", ln_error(), (long long)n_classes - 1);
   return NULL;
 }
 
-static ln_tensor *reduce(ln_back *b, ln_tensor *t) { return t ? ln_do_sum(b, t, (1u << t->ndim) - 1, false) : NULL; }
-
 /* The weight of each target: its class's, 0 where it is ignored. */
-static ln_tensor *target_weights(ln_back *b, ln_tensor *weight, ln_tensor *usable, ln_tensor *ignored, int dtype) {
-  ln_tensor *w;
+static ln_tensor *target_weights(ln_rule *r, ln_tensor *weight, ln_tensor *usable, ln_tensor *ignored, int dtype) {
   if (!usable) return NULL;
-  if (!weight) return ln_do_to(b, ln_do1(b, LN_OP_logical_not, ignored), dtype);
-  w = ln_do_indexed(b, LN_OP_index_select, weight, 0, ln_do_view(b, usable, (int64_t[]){usable->numel}, 1), NULL);
-  w = ln_do_view(b, w, usable->shape, usable->ndim);
-  return w ? ln_do_where(b, ignored, NULL, 0, w, 0) : NULL;
+  if (!weight) return r_to(r, r_do1(r, LN_OP_logical_not, ignored), dtype);
+  ln_tensor *w = r_indexed(r, LN_OP_index_select, weight, 0, r_reshape(r, usable, &usable->numel, 1), NULL);
+  w = r_reshape(r, w, usable->shape, usable->ndim);
+  return w ? r_where(r, ignored, NULL, 0, w, 0) : NULL;
 }
 
-/* Signature: x, target, weight?, ignore_index:int, reduction:enum */
-int nll_loss_forward(ln_call *c) {
-  ln_tensor *x = c->in[0], *target = c->in[1], *weight = c->in[2];
+static ln_tensor *sum_of_all(ln_rule *r, ln_tensor *t) { return t ? r_sum(r, t, (1u << t->ndim) - 1, false) : NULL; }
+
+/* Kept for backward: the index of each target, and the share that it has in the result. */
+void nll_loss_forward(ln_rule *r) {
+  ARGS(nll_loss);
   int64_t rest[16], line[16];
-  int dim, n_rest, how = (int)ln_int(c->attrs, 1);
-  if (c->target) return ln_fail("%s: there is no in-place form", c->name);
-  LN_TRY(ln_check_float(c->name, "x", x));
-  if (target->dtype != LN_INT64)
-    return ln_fail("%s: targets must be int64 classes, got %s (make them with lt.LongTensor or :long())", c->name, ln_dtype_name(target->dtype));
-  LN_TRY(classes(c, x, target, &dim, rest, &n_rest));
-  LN_TRY(check_weight(c, weight, x->shape[dim]));
-  memcpy(line, x->shape, sizeof line);
+  int dim, n_rest, how = (int)r_int(r, a_reduction);
+  if (!r_require(r, target->dtype == LN_INT64, "targets must be int64 classes, got %s (make them with lt.LongTensor or :long())",
+                 ln_dtype_name(target->dtype)) ||
+      !classes(r, input, target, &dim, rest, &n_rest) || !r_check_vector(r, "weight", weight, input->shape[dim], "classes"))
+    return;
+  memcpy(line, input->shape, sizeof line);
   line[dim] = 1;
-  ln_compose compose;
-  ln_back *b = ln_compose_begin(&compose, c->name);
-  ln_tensor *ignored = with_whole(b, LN_OP_eq, target, ln_int(c->attrs, 0));
-  ln_tensor *usable = usable_targets(b, target, ignored, x->shape[dim]);
-  ln_tensor *w = target_weights(b, weight, usable, ignored, x->dtype), *index = ln_do_view(b, usable, line, x->ndim);
-  ln_tensor *picked = ln_do_view(b, ln_do_indexed(b, LN_OP_gather, x, dim, index, NULL), rest, n_rest);
-  ln_tensor *y = ln_do2(b, LN_OP_mul, picked, w);
-  y = y ? ln_do_where(b, ignored, NULL, 0, ln_do1(b, LN_OP_neg, y), 0) : NULL;
-  if (how != NONE) y = reduce(b, y);
+  ln_tensor *ignored = r_whole(r, LN_OP_eq, target, r_int(r, a_ignore_index));
+  ln_tensor *usable = usable_targets(r, target, ignored, input->shape[dim]);
+  ln_tensor *w = target_weights(r, weight, usable, ignored, input->dtype), *index = r_keep(r, 0, r_reshape(r, usable, line, input->ndim));
+  ln_tensor *picked = r_reshape(r, r_indexed(r, LN_OP_gather, input, dim, index, NULL), rest, n_rest);
+  ln_tensor *y = r_do1(r, LN_OP_neg, r_do2(r, LN_OP_mul, picked, w));
+  y = y ? r_where(r, ignored, NULL, 0, y, 0) : NULL;
+  if (how != NONE) y = sum_of_all(r, y);
   if (how == MEAN) {
-    ln_tensor *total = reduce(b, w);
-    y = ln_do2(b, LN_OP_div, y, total);
-    w = ln_do2(b, LN_OP_div, w, total);
+    ln_tensor *total = sum_of_all(r, w), *nothing = total ? r_number(r, LN_OP_eq, total, 0) : NULL;
+    y = r_do2(r, LN_OP_div, y, total);
+    w = r_do2(r, LN_OP_div, w, nothing ? r_where(r, nothing, NULL, 1, total, 0) : NULL); /* where all are ignored no share is infinite */
   }
-  if (index && w) { /* backward: the place of each target and its share */
-    ln_tensor_retain(c->extra[0] = index);
-    ln_tensor_retain(c->extra[1] = w);
-  }
-  return ln_compose_end(&compose, y, &c->out[0]);
-}
-
-void nll_loss_backward(ln_back *b) {
-  ln_tensor *index = b->extra[0];
-  ln_tensor *share = ln_do1(b, LN_OP_neg, ln_do2(b, LN_OP_mul, b->g[0], b->extra[1]));
-  ln_give(b, 0, ln_do_indexed(b, LN_OP_scatter, ln_do_zeros(b, 0), b->ndim[0] > 1, index, ln_do_view(b, share, index->shape, index->ndim)));
+  r_keep(r, 1, w);
+  r_result(r, 0, y);
 }
 
 /* -- cross_entropy: log_softmax, then one of three ways -- */
 
-static ln_tensor *do_nll(ln_back *b, ln_tensor *lp, ln_tensor *target, ln_tensor *weight, int64_t ignore, int how) {
-  ln_tensor *const in[3] = {lp, target, weight};
-  ln_attrs attrs = {0};
-  ln_attrs_int(&attrs, 0, ignore);
-  ln_attrs_int(&attrs, 1, how);
-  return lp ? ln_do(b, LN_OP_nll_loss, in, 3, &attrs) : NULL;
+static ln_tensor *log_softmax(ln_rule *r, ln_tensor *x, int dim) {
+  SLOTS(log_softmax);
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
+  ln_attrs_int(&attrs, a_dim, dim);
+  return r_do(r, LN_OP_log_softmax, &x, 1, &attrs);
 }
 
-/* weight as a tensor that broadcasts over x's classes. */
-static ln_tensor *class_weights(ln_back *b, ln_tensor *weight, int ndim, int dim) {
+static ln_tensor *do_nll(ln_rule *r, ln_tensor *log_p, ln_tensor *target, ln_tensor *weight, int64_t ignore, int how) {
+  SLOTS(nll_loss);
+  ln_tensor *const in[3] = {log_p, target, weight};
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
+  ln_attrs_int(&attrs, a_ignore_index, ignore);
+  ln_attrs_int(&attrs, a_reduction, how);
+  return log_p ? r_do(r, LN_OP_nll_loss, in, 3, &attrs) : NULL;
+}
+
+/* - sum over classes of weight * log_p */
+static ln_tensor *over_classes(ln_rule *r, ln_tensor *log_p, ln_tensor *weight, int dim) {
   int64_t shape[16];
-  for (int i = 0; i < ndim; i++) shape[i] = i == dim ? weight->shape[0] : 1;
-  return ln_do_view(b, weight, shape, ndim);
+  for (int i = 0; log_p && i < log_p->ndim; i++) shape[i] = i == dim ? log_p->shape[dim] : 1;
+  if (weight && log_p) log_p = r_do2(r, LN_OP_mul, log_p, r_reshape(r, weight, shape, log_p->ndim));
+  return r_do1(r, LN_OP_neg, r_sum(r, log_p, 1u << dim, false));
 }
 
-/* - sum over classes of weight * lp */
-static ln_tensor *over_classes(ln_back *b, ln_tensor *lp, ln_tensor *weight, int dim) {
-  if (weight) lp = ln_do2(b, LN_OP_mul, lp, class_weights(b, weight, lp->ndim, dim));
-  return ln_do1(b, LN_OP_neg, ln_do_sum(b, lp, 1u << dim, false));
+static ln_tensor *with_smoothing(ln_rule *r, ln_tensor *log_p, int dim, double smoothing, int how) {
+  ARGS(cross_entropy);
+  int64_t ignore = r_int(r, a_ignore_index), n = input->shape[dim];
+  ln_tensor *hard = do_nll(r, log_p, target, weight, ignore, how);
+  ln_tensor *ignored = r_whole(r, LN_OP_eq, target, ignore), *soft = over_classes(r, log_p, weight, dim);
+  soft = ignored && soft ? r_where(r, ignored, NULL, 0, soft, 0) : NULL;
+  if (how != NONE) soft = sum_of_all(r, soft);
+  if (how == MEAN)
+    soft = r_do2(r, LN_OP_div, soft, sum_of_all(r, target_weights(r, weight, usable_targets(r, target, ignored, n), ignored, input->dtype)));
+  return r_do2(r, LN_OP_add, r_number(r, LN_OP_mul, hard, 1 - smoothing), r_number(r, LN_OP_mul, soft, smoothing / (double)n));
 }
 
-static ln_tensor *with_smoothing(ln_back *b, ln_call *c, ln_tensor *lp, int dim, double smoothing, int how) {
-  ln_tensor *target = c->in[1], *weight = c->in[2];
-  int64_t ignore = ln_int(c->attrs, 0);
-  ln_tensor *hard = do_nll(b, lp, target, weight, ignore, how);
-  ln_tensor *ignored = with_whole(b, LN_OP_eq, target, ignore);
-  ln_tensor *soft = ignored ? ln_do_where(b, ignored, NULL, 0, over_classes(b, lp, weight, dim), 0) : NULL;
-  if (how != NONE) soft = reduce(b, soft);
-  if (how == MEAN) {
-    ln_tensor *usable = usable_targets(b, target, ignored, lp->shape[dim]);
-    soft = ln_do2(b, LN_OP_div, soft, reduce(b, target_weights(b, weight, usable, ignored, lp->dtype)));
-  }
-  return ln_do2(b, LN_OP_add, ln_do_scale(b, hard, 1 - smoothing), ln_do_scale(b, soft, smoothing / (double)lp->shape[dim]));
+static ln_tensor *with_probabilities(ln_rule *r, ln_tensor *log_p, int dim, double smoothing, int how) {
+  ARGS(cross_entropy);
+  ln_tensor *p = r_to(r, target, input->dtype);
+  double n = (double)input->shape[dim];
+  if (smoothing > 0) p = r_number(r, LN_OP_add, r_number(r, LN_OP_mul, p, 1 - smoothing), smoothing / n);
+  ln_tensor *y = over_classes(r, r_do2(r, LN_OP_mul, log_p, p), weight, dim);
+  if (how != NONE) y = sum_of_all(r, y);
+  double rows = (double)ln_count_dims(input, ((1u << input->ndim) - 1) & ~(1u << dim));
+  return how == MEAN ? r_number(r, LN_OP_mul, y, 1 / rows) : y;
 }
 
-static ln_tensor *with_probabilities(ln_back *b, ln_call *c, ln_tensor *lp, int dim, double smoothing, int how) {
-  ln_tensor *p = ln_do_to(b, c->in[1], lp->dtype);
-  if (smoothing > 0) p = ln_do_shift(b, ln_do_scale(b, p, 1 - smoothing), smoothing / (double)lp->shape[dim]);
-  ln_tensor *y = over_classes(b, ln_do2(b, LN_OP_mul, lp, p), c->in[2], dim);
-  if (how != NONE) y = reduce(b, y);
-  return how == MEAN ? ln_do_scale(b, y, 1 / (double)(lp->numel / lp->shape[dim])) : y;
-}
-
-/* Signature: x, target, weight?, ignore_index:int, reduction:enum, label_smoothing:float */
-int cross_entropy_forward(ln_call *c) {
-  ln_tensor *x = c->in[0], *target = c->in[1];
-  int how = (int)ln_int(c->attrs, 1), dim = x->ndim > 1;
-  double smoothing = ln_float(c->attrs, 2);
-  bool probabilities = ln_is_float(target->dtype) && ln_same_shape(x, target);
+void cross_entropy_forward(ln_rule *r) {
+  ARGS(cross_entropy);
+  int how = (int)r_int(r, a_reduction), dim = input->ndim > 1, n_rest;
+  double smoothing = r_float(r, a_label_smoothing);
+  bool probabilities = ln_is_float(target->dtype) && ln_same_shape(input, target);
   int64_t rest[16];
-  int n_rest;
-  if (c->target) return ln_fail("%s: there is no in-place form", c->name);
-  LN_TRY(ln_check_float(c->name, "x", x));
-  if (!(smoothing >= 0 && smoothing <= 1)) return ln_fail("cross_entropy: label_smoothing must lie between 0 and 1, got %g", smoothing);
-  if (!probabilities && target->dtype != LN_INT64)
-    return ln_fail(
-      "cross_entropy: targets must be int64 classes (make them with lt.LongTensor or :long()) or probabilities of x's shape %s, got %s of shape %s",
-      ln_shape_text(x->shape, x->ndim), ln_dtype_name(target->dtype), ln_shape_text(target->shape, target->ndim));
-  if (!probabilities) LN_TRY(classes(c, x, target, &dim, rest, &n_rest));
-  if (x->ndim == 0) return ln_fail("%s: x needs a dimension of classes", c->name);
-  LN_TRY(check_weight(c, c->in[2], x->shape[dim]));
-  ln_compose compose;
-  ln_back *b = ln_composite_begin(&compose, c->name);
-  ln_attrs attrs = {0};
-  ln_attrs_int(&attrs, 0, dim);
-  ln_tensor *lp = ln_do(b, LN_OP_log_softmax, &x, 1, &attrs), *y = NULL;
-  if (lp && probabilities)
-    y = with_probabilities(b, c, lp, dim, smoothing, how);
-  else if (lp)
-    y = smoothing > 0 ? with_smoothing(b, c, lp, dim, smoothing, how) : do_nll(b, lp, target, c->in[2], ln_int(c->attrs, 0), how);
-  return ln_compose_end(&compose, y, &c->out[0]);
-}
-
-int mse_loss_forward(ln_call *c) {
-  int how = (int)ln_int(c->attrs, 0);
-  if (c->target) return ln_fail("%s: there is no in-place form", c->name);
-  int64_t shape[16];
-  int ndim;
-  LN_TRY(ln_check_float(c->name, "x", c->in[0]));
-  LN_TRY(ln_broadcast(c->name, c->in[0], c->in[1], shape, &ndim));
-  ln_compose compose;
-  ln_back *b = ln_composite_begin(&compose, c->name);
-  ln_tensor *y = ln_do1(b, LN_OP_square, ln_do2(b, LN_OP_sub, c->in[0], c->in[1]));
-  if (how != NONE && y) y = how == SUM ? reduce(b, y) : ln_do(b, LN_OP_mean, &y, 1, &(ln_attrs){0});
-  return ln_compose_end(&compose, y, &c->out[0]);
+  if (!r_require(r, smoothing >= 0 && smoothing <= 1, "label_smoothing must lie between 0 and 1, got %g", smoothing) ||
+      !r_require(r, probabilities || target->dtype == LN_INT64,
+                 "targets must be int64 classes (make them with lt.LongTensor or :long()) or probabilities of input's shape %s, got %s of shape %s",
+                 ln_shape_text(input->shape, input->ndim), ln_dtype_name(target->dtype), ln_shape_text(target->shape, target->ndim)) ||
+      (!probabilities && !classes(r, input, target, &dim, rest, &n_rest)) || !r_require(r, input->ndim > 0, "input needs a dimension of classes") ||
+      !r_check_vector(r, "weight", weight, input->shape[dim], "classes"))
+    return;
+  ln_tensor *log_p = log_softmax(r, input, dim), *y;
+  if (probabilities)
+    y = with_probabilities(r, log_p, dim, smoothing, how);
+  else
+    y = smoothing > 0 ? with_smoothing(r, log_p, dim, smoothing, how) : do_nll(r, log_p, target, weight, r_int(r, a_ignore_index), how);
+  r_result(r, 0, y);
 }

@@ -1,5 +1,5 @@
-/* matmul.c - matrix products: shapes, batches and strides are settled here, the kernel sees one regular product. */
-#include "rules.h"
+/* matmul.c - matrix products: shapes, batches and strides are resolved here, the kernel sees one regular product. */
+#include "shape.h"
 
 /* -- From tensors to one or several ln_gemm -- */
 
@@ -17,10 +17,9 @@ static int64_t batch_stride(const ln_tensor *t, int i, int n) {
   return own < 0 || t->shape[own] == 1 ? 0 : t->stride[own];
 }
 
-/* y[batch, m, n] = alpha a b + beta y + bias; y row-major, a and b readable. The last batch dim is the kernel's, the others are walked. */
-static int multiply(const char *op, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta, const ln_tensor *bias) {
+/* The product at the front of the batches: sizes and strides. */
+static ln_gemm first_product(const ln_tensor *a, const ln_tensor *b, const ln_tensor *y) {
   int n = y->ndim - 2;
-  int64_t item = ln_itemsize(y), outer = ln_numel(y->shape, n > 0 ? n - 1 : 0);
   ln_gemm g = {.dtype = y->dtype,
                .batch = n > 0 ? y->shape[n - 1] : 1,
                .m = y->shape[n],
@@ -31,14 +30,26 @@ static int multiply(const char *op, const ln_tensor *a, const ln_tensor *b, cons
                .b_row = b->stride[b->ndim - 2],
                .b_col = b->stride[b->ndim - 1],
                .c_row = y->shape[n + 1],
-               .c_batch = y->shape[n] * y->shape[n + 1],
-               .bias = bias ? bias->data : NULL,
-               .alpha = alpha,
-               .beta = beta};
+               .c_batch = y->shape[n] * y->shape[n + 1]};
   if (n > 0) {
     g.a_batch = batch_stride(a, n - 1, n);
     g.b_batch = batch_stride(b, n - 1, n);
   }
+  return g;
+}
+
+/* y[batch, m, n] = alpha a b + beta y + bias; y row-major. The last batch dim is the kernel's, the others are walked. */
+static void product(ln_rule *r, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta, const ln_tensor *bias) {
+  if (!a || !b || !y || !r_ok(r)) return;
+  if (!readable(a)) a = r_dense(r, (ln_tensor *)a, a->dtype);
+  if (!readable(b)) b = r_dense(r, (ln_tensor *)b, b->dtype);
+  if (!r_ok(r)) return;
+  int n = y->ndim - 2;
+  int64_t item = ln_itemsize(y), outer = ln_numel(y->shape, n > 0 ? n - 1 : 0);
+  ln_gemm g = first_product(a, b, y);
+  g.bias = bias ? bias->data : NULL;
+  g.alpha = alpha;
+  g.beta = beta;
   for (int64_t k = 0; k < outer; k++) {
     int64_t pa = 0, pb = 0, rest = k;
     for (int i = n - 2; i >= 0; i--) {
@@ -50,44 +61,17 @@ static int multiply(const char *op, const ln_tensor *a, const ln_tensor *b, cons
     g.a = a->data + pa * item;
     g.b = b->data + pb * item;
     g.c = y->data + k * g.batch * g.c_batch * item;
-    LN_TRY(ln_kernel_status(op, ln_kernels_of(y->device)->gemm(&g, y->device)));
+    if (!KERNEL(r, gemm, &g)) return;
   }
-  return LN_OK;
 }
 
-/* The same for operands of any layout. They are only looked at: a borrowed header with other geometry will do. */
-static int product_with_bias(const char *op, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta,
-                             const ln_tensor *bias) {
-  ln_tensor *ca = NULL, *cb = NULL;
-  int status = readable(a) ? LN_OK : ln_dense((ln_tensor *)a, a->dtype, &ca);
-  if (status == LN_OK && !readable(b)) status = ln_dense((ln_tensor *)b, b->dtype, &cb);
-  if (status == LN_OK) status = multiply(op, ca ? ca : a, cb ? cb : b, y, alpha, beta, bias);
-  if (ca) ln_tensor_release(ca);
-  if (cb) ln_tensor_release(cb);
-  return status;
+static bool check_pair(ln_rule *r, const ln_tensor *a, const ln_tensor *b) {
+  return r_check_same_dtype(r, a, b) && r_require(r, a->dtype != LN_BOOL, "bool has no product of matrices");
 }
 
-static int product(const char *op, const ln_tensor *a, const ln_tensor *b, const ln_tensor *y, double alpha, double beta) {
-  return product_with_bias(op, a, b, y, alpha, beta, NULL);
-}
-
-static int check_pair(const char *op, const ln_tensor *a, const ln_tensor *b) {
-  LN_TRY(ln_check_same_dtype(op, a, b));
-  if (a->dtype == LN_BOOL) return ln_fail("%s: bool has no product of matrices", op);
-  return LN_OK;
-}
-
-static int check_inner(const char *op, const ln_tensor *a, const ln_tensor *b, int64_t k, int64_t other) {
-  if (k == other) return LN_OK;
-  return ln_fail("%s: the inner sizes %lld and %lld differ (shapes %s and %s)", op, (long long)k, (long long)other, ln_shape_text(a->shape, a->ndim),
-                 ln_shape_text(b->shape, b->ndim));
-}
-
-/* A borrowed look at t as a row-major tensor of another shape. */
-static ln_tensor look(const ln_tensor *t, const int64_t *shape, int ndim) {
-  ln_tensor v = *t;
-  ln_set_geometry(&v, shape, NULL, ndim);
-  return v;
+static bool check_inner(ln_rule *r, const ln_tensor *a, const ln_tensor *b, int64_t k, int64_t other) {
+  return r_require(r, k == other, "the inner sizes %lld and %lld differ (shapes %s and %s)", (long long)k, (long long)other,
+                   ln_shape_text(a->shape, a->ndim), ln_shape_text(b->shape, b->ndim));
 }
 
 /* A borrowed look at a matrix, turned. */
@@ -113,220 +97,165 @@ static ln_tensor with_vector(const ln_tensor *t, bool as_row) {
 
 /* -- matmul -- */
 
-int matmul_forward(ln_call *c) {
-  ln_tensor *x = c->in[0], *y = c->in[1];
-  LN_TRY(check_pair(c->name, x, y));
-  if (x->ndim == 0 || y->ndim == 0)
-    return ln_fail("%s: both operands need at least one dimension (shapes %s and %s)", c->name, ln_shape_text(x->shape, x->ndim),
-                   ln_shape_text(y->shape, y->ndim));
-  ln_tensor a = with_vector(x, true), b = with_vector(y, false);
-  LN_TRY(check_inner(c->name, x, y, a.shape[a.ndim - 1], b.shape[b.ndim - 2]));
-  if (b.ndim == 2 && a.ndim > 2 && ln_tensor_is_contiguous(&a)) { /* one product of all rows */
-    int64_t rows[2] = {ln_numel(a.shape, a.ndim - 1), a.shape[a.ndim - 1]};
-    ln_tensor flat = look(&a, rows, 2);
-    int64_t shape[16];
-    memcpy(shape, a.shape, sizeof(int64_t) * (size_t)(a.ndim - 1));
-    int n = a.ndim - 1;
-    if (y->ndim > 1) shape[n++] = b.shape[1];
-    LN_TRY(ln_call_out(c, 0, shape, n, x->dtype));
-    ln_tensor out = look(c->out[0], (int64_t[]){rows[0], b.shape[1]}, 2);
-    c->keep_in = 3;
-    return c->target ? ln_fail("%s: there is no in-place form", c->name) : product(c->name, &flat, &b, &out, 1, 0);
-  }
-  ln_tensor batch_a = a, batch_b = b;
-  int64_t shape[16];
-  int n;
+/* The batches of a product, broadcast, and then its matrix. */
+static bool full_shape(ln_rule *r, const ln_tensor *a, const ln_tensor *b, int64_t *full, int *n) {
+  ln_tensor batch_a = *a, batch_b = *b;
   batch_a.ndim -= 2;
   batch_b.ndim -= 2;
-  if (ln_broadcast(c->name, &batch_a, &batch_b, shape, &n) != LN_OK)
-    return ln_fail("%s: the batches of shapes %s and %s cannot be broadcast", c->name, ln_shape_text(x->shape, x->ndim),
-                   ln_shape_text(y->shape, y->ndim));
+  bool goes = ln_broadcast(r->name, &batch_a, &batch_b, full, n) == LN_OK;
+  if (!r_require(r, goes, "the batches of shapes %s and %s cannot be broadcast", ln_shape_text(r->in[0]->shape, r->in[0]->ndim),
+                 ln_shape_text(r->in[1]->shape, r->in[1]->ndim)))
+    return false;
+  full[*n] = a->shape[a->ndim - 2];
+  full[*n + 1] = b->shape[b->ndim - 1];
+  *n += 2;
+  return r_require(r, *n <= LN_MAX_DIMS, "a tensor has at most %d dimensions", LN_MAX_DIMS);
+}
+
+void matmul_forward(ln_rule *r) {
+  ln_tensor *x = r->in[0], *y = r->in[1];
+  int64_t full[LN_MAX_DIMS + 2], shape[LN_MAX_DIMS + 2];
+  int n = 0, ndim = 0;
+  if (!check_pair(r, x, y)) return;
+  if (!r_require(r, x->ndim > 0 && y->ndim > 0, "both operands need at least one dimension (shapes %s and %s)", ln_shape_text(x->shape, x->ndim),
+                 ln_shape_text(y->shape, y->ndim)))
+    return;
+  ln_tensor a = with_vector(x, true), b = with_vector(y, false);
+  if (!check_inner(r, x, y, a.shape[a.ndim - 1], b.shape[b.ndim - 2]) || !full_shape(r, &a, &b, full, &n)) return;
+  for (int i = 0; i < n - 2; i++) shape[ndim++] = full[i];
+  if (x->ndim > 1) shape[ndim++] = full[n - 2];
+  if (y->ndim > 1) shape[ndim++] = full[n - 1];
+  r->keep_in = (ln_wants_grad(x) ? 2 : 0) | (ln_wants_grad(y) ? 1 : 0);
+  ln_tensor *made = r_out(r, 0, shape, ndim, x->dtype);
+  if (!made) return;
+  if (b.ndim == 2 && a.ndim > 2 && ln_tensor_is_contiguous(&a)) { /* one product of all rows */
+    int64_t k = a.shape[a.ndim - 1], rows = ln_numel(a.shape, a.ndim - 1);
+    a = ln_look(&a, (int64_t[]){rows, k}, NULL, 2);
+    full[0] = rows;
+    full[1] = b.shape[1];
+    n = 2;
+  }
+  ln_tensor out = ln_look(made, full, NULL, n);
+  product(r, &a, &b, &out, 1, 0, NULL);
+}
+
+static ln_tensor *turn(ln_rule *r, ln_tensor *t) { return r_transpose(r, t, -2, -1); }
+
+static ln_tensor *rows_of(ln_rule *r, ln_tensor *t) {
+  return t ? r_reshape(r, t, (int64_t[]){ln_numel(t->shape, t->ndim - 1), t->shape[t->ndim - 1]}, 2) : NULL;
+}
+
+void matmul_backward(ln_rule *r) {
+  ln_tensor *x = r->in[0], *y = r->in[1], *g = r->g[0];
+  ln_tensor a = with_vector(x, true), b = with_vector(y, false); /* geometry */
   int64_t full[16];
-  memcpy(full, shape, sizeof(int64_t) * (size_t)n);
-  full[n] = a.shape[a.ndim - 2];
-  full[n + 1] = b.shape[b.ndim - 1];
-  int ndim = n;
-  if (x->ndim > 1) shape[ndim++] = full[n];
-  if (y->ndim > 1) shape[ndim++] = full[n + 1];
-  if (c->target) return ln_fail("%s: there is no in-place form", c->name);
-  LN_TRY(ln_call_out(c, 0, shape, ndim, x->dtype));
-  ln_tensor out = look(c->out[0], full, n + 2);
-  c->keep_in = 3;
-  return product(c->name, &a, &b, &out, 1, 0);
-}
-
-static ln_tensor *turn(ln_back *b, ln_tensor *t) { return t ? ln_do_transpose(b, t, -2, -1) : NULL; }
-
-static ln_tensor *rows_of(ln_back *b, ln_tensor *t, int64_t width) {
-  int64_t shape[2] = {-1, width};
-  if (t && t->numel == 0) shape[0] = width ? 0 : ln_numel(t->shape, t->ndim - 1);
-  return ln_do_view(b, t, shape, 2);
-}
-
-void matmul_backward(ln_back *b) {
-  int64_t xs[16], ys[16], gs[16];
-  int nx = b->ndim[0], ny = b->ndim[1], ng = 0;
-  memcpy(xs, b->shape[0], sizeof xs);
-  memcpy(ys, b->shape[1], sizeof ys);
-  if (nx == 1) {
-    xs[1] = xs[0];
-    xs[0] = 1;
-    nx = 2;
+  int n = 0, batch = g->ndim - (x->ndim > 1) - (y->ndim > 1);
+  for (; n < batch; n++) full[n] = g->shape[n];
+  full[n++] = a.shape[a.ndim - 2];
+  full[n++] = b.shape[b.ndim - 1];
+  g = r_reshape(r, g, full, n);
+  bool flat = b.ndim == 2 && a.ndim > 2; /* as one product of all rows */
+  if (flat) g = rows_of(r, g);
+  if (r->needs[0]) {
+    ln_tensor *dx = r_do2(r, LN_OP_matmul, g, turn(r, r_reshape(r, y, b.shape, b.ndim)));
+    r_give(r, 0, r_reshape(r, flat ? dx : r_sum_to(r, dx, a.shape, a.ndim), x->shape, x->ndim));
   }
-  if (ny == 1) {
-    ys[1] = 1;
-    ny = 2;
-  }
-  const ln_tensor *g0 = b->g[0];
-  int batch = g0->ndim - (b->ndim[0] > 1) - (b->ndim[1] > 1);
-  for (; ng < batch; ng++) gs[ng] = g0->shape[ng];
-  gs[ng++] = xs[nx - 2];
-  gs[ng++] = ys[ny - 1];
-  ln_tensor *g = ln_do_view(b, b->g[0], gs, ng), *x = ln_do_view(b, b->in[0], xs, nx), *y = ln_do_view(b, b->in[1], ys, ny);
-  bool fold = ny == 2 && nx > 2;
-  if (fold) {
-    x = rows_of(b, x, xs[nx - 1]);
-    g = rows_of(b, g, gs[ng - 1]);
-  }
-  if (b->needs[0]) {
-    ln_tensor *dx = ln_do2(b, LN_OP_matmul, g, turn(b, y));
-    dx = fold ? dx : ln_do_sum_to(b, dx, xs, nx);
-    ln_give(b, 0, ln_do_view(b, dx, b->shape[0], b->ndim[0]));
-  }
-  if (b->needs[1]) {
-    ln_tensor *dy = ln_do_sum_to(b, ln_do2(b, LN_OP_matmul, turn(b, x), g), ys, ny);
-    ln_give(b, 1, ln_do_view(b, dy, b->shape[1], b->ndim[1]));
+  if (r->needs[1]) {
+    ln_tensor *wide_x = r_reshape(r, x, a.shape, a.ndim);
+    ln_tensor *dy = r_do2(r, LN_OP_matmul, turn(r, flat ? rows_of(r, wide_x) : wide_x), g);
+    r_give(r, 1, r_reshape(r, r_sum_to(r, dy, b.shape, b.ndim), y->shape, y->ndim));
   }
 }
 
-static int checked_product(ln_call *c, int ndim) {
-  LN_TRY(ln_check_dim(c->name, "the first operand", c->in[0], ndim));
-  LN_TRY(ln_check_dim(c->name, "the second operand", c->in[1], ndim));
-  if (ndim == 3 && c->in[0]->shape[0] != c->in[1]->shape[0])
-    return ln_fail("%s: batches of %lld and %lld matrices", c->name, (long long)c->in[0]->shape[0], (long long)c->in[1]->shape[0]);
-  return matmul_forward(c);
+static void checked_product(ln_rule *r, int ndim) {
+  const ln_tensor *x = r->in[0], *y = r->in[1];
+  if (r_check_ndim(r, "input", x, ndim) && r_check_ndim(r, "mat2", y, ndim) &&
+      r_require(r, ndim < 3 || x->shape[0] == y->shape[0], "batches of %lld and %lld matrices", (long long)x->shape[0], (long long)y->shape[0]))
+    matmul_forward(r);
 }
 
-int mm_forward(ln_call *c) { return checked_product(c, 2); }
-void mm_backward(ln_back *b) { matmul_backward(b); }
-int bmm_forward(ln_call *c) { return checked_product(c, 3); }
-void bmm_backward(ln_back *b) { matmul_backward(b); }
+void mm_forward(ln_rule *r) { checked_product(r, 2); }
+void bmm_forward(ln_rule *r) { checked_product(r, 3); }
 
 /* -- addmm, baddbmm -- */
 
-static int add_product(ln_call *c, int ndim) {
-  ln_tensor *input = c->in[0], *a = c->in[1], *b = c->in[2];
-  double beta = ln_float(c->attrs, 0), alpha = ln_float(c->attrs, 1);
-  LN_TRY(ln_check_dim(c->name, "the first matrix", a, ndim));
-  LN_TRY(ln_check_dim(c->name, "the second matrix", b, ndim));
-  LN_TRY(check_pair(c->name, a, b));
-  LN_TRY(ln_check_same_dtype(c->name, input, a));
-  LN_TRY(check_inner(c->name, a, b, a->shape[ndim - 1], b->shape[ndim - 2]));
-  int64_t shape[3] = {a->shape[0], a->shape[ndim - 2], 0}, wide[16];
-  shape[ndim - 1] = b->shape[ndim - 1];
-  if (ndim == 3 && a->shape[0] != b->shape[0])
-    return ln_fail("%s: batches of %lld and %lld matrices", c->name, (long long)a->shape[0], (long long)b->shape[0]);
-  if (c->target) return ln_fail("%s: there is no in-place form", c->name);
-  LN_TRY(ln_call_out(c, 0, shape, ndim, a->dtype));
-  int n;
-  LN_TRY(ln_broadcast(c->name, c->out[0], input, wide, &n));
-  if (n != ndim || !ln_same_dims(wide, shape, n))
-    return ln_fail("%s: input of shape %s does not broadcast to %s", c->name, ln_shape_text(input->shape, input->ndim), ln_shape_text(shape, ndim));
-  if (beta != 0) LN_TRY(ln_copy_into(c->out[0], input));
-  c->keep_in = 6;
-  return product(c->name, a, b, c->out[0], alpha, beta);
+static void add_product(ln_rule *r, int ndim) {
+  ARGS(addmm);
+  double beta = r_float(r, a_beta), alpha = r_float(r, a_alpha);
+  if (!r_check_ndim(r, "the first matrix", mat1, ndim) || !r_check_ndim(r, "the second matrix", mat2, ndim) || !check_pair(r, mat1, mat2) ||
+      !r_check_same_dtype(r, input, mat1) || !check_inner(r, mat1, mat2, mat1->shape[ndim - 1], mat2->shape[ndim - 2]))
+    return;
+  int64_t shape[3] = {mat1->shape[0], mat1->shape[ndim - 2], 0}, wide[16];
+  shape[ndim - 1] = mat2->shape[ndim - 1];
+  if (!r_require(r, ndim < 3 || mat1->shape[0] == mat2->shape[0], "batches of %lld and %lld matrices", (long long)mat1->shape[0],
+                 (long long)mat2->shape[0]))
+    return;
+  ln_tensor *y = r_new(r, shape, ndim, mat1->dtype);
+  int n = 0;
+  if (!y || !r_status(r, ln_broadcast(r->name, y, input, wide, &n))) return;
+  if (!r_require(r, n == ndim && ln_same_dims(wide, shape, n), "input of shape %s does not broadcast to %s", ln_shape_text(input->shape, input->ndim),
+                 ln_shape_text(shape, ndim)))
+    return;
+  if (beta != 0) r_copy(r, y, input);
+  product(r, mat1, mat2, y, alpha, beta, NULL);
+  r_result(r, 0, y);
 }
 
-static void add_product_backward(ln_back *b) {
-  double beta = ln_float(b->attrs, 0), alpha = ln_float(b->attrs, 1);
-  ln_tensor *g = b->g[0];
-  if (b->needs[0]) ln_give(b, 0, ln_do_sum_to(b, beta == 1 ? g : ln_do_scale(b, g, beta), b->shape[0], b->ndim[0]));
-  if (alpha != 1) g = ln_do_scale(b, g, alpha);
-  if (b->needs[1]) ln_give(b, 1, ln_do2(b, LN_OP_matmul, g, turn(b, b->in[2])));
-  if (b->needs[2]) ln_give(b, 2, ln_do2(b, LN_OP_matmul, turn(b, b->in[1]), g));
-}
-
-int addmm_forward(ln_call *c) { return add_product(c, 2); }
-void addmm_backward(ln_back *b) { add_product_backward(b); }
-int baddbmm_forward(ln_call *c) { return add_product(c, 3); }
-void baddbmm_backward(ln_back *b) { add_product_backward(b); }
+void addmm_forward(ln_rule *r) { add_product(r, 2); }
+void baddbmm_forward(ln_rule *r) { add_product(r, 3); }
 
 /* -- linear -- */
 
-int linear_forward(ln_call *c) {
-  ln_tensor *x = c->in[0], *w = c->in[1], *bias = c->in[2];
-  if (w->ndim != 2 || x->ndim == 0)
-    return ln_fail("linear: x %s and weight %s must have at least 1 and exactly 2 dimensions", ln_shape_text(x->shape, x->ndim),
-                   ln_shape_text(w->shape, w->ndim));
-  LN_TRY(check_pair(c->name, x, w));
-  if (x->shape[x->ndim - 1] != w->shape[1])
-    return ln_fail("linear: the last dimension of x must be %lld, the weight's in_features, got shape %s (weight %s)", (long long)w->shape[1],
-                   ln_shape_text(x->shape, x->ndim), ln_shape_text(w->shape, w->ndim));
-  if (bias && (bias->ndim != 1 || bias->shape[0] != w->shape[0]))
-    return ln_fail("linear: bias must have shape {%lld}, got %s", (long long)w->shape[0], ln_shape_text(bias->shape, bias->ndim));
-  if (bias) LN_TRY(ln_check_same_dtype(c->name, x, bias));
-  if (c->target) return ln_fail("linear: there is no in-place form");
-  int64_t shape[16], rows = ln_numel(x->shape, x->ndim - 1);
-  memcpy(shape, x->shape, sizeof(int64_t) * (size_t)x->ndim);
-  shape[x->ndim - 1] = w->shape[0];
-  LN_TRY(ln_call_out(c, 0, shape, x->ndim, x->dtype));
-  c->keep_in = 3;
-  ln_tensor y = look(c->out[0], (int64_t[]){rows, w->shape[0]}, 2), wt = turned(w), flat = *x, *dense = NULL, *row = NULL;
-  int status = x->ndim == 2 ? LN_OK : ln_dense(x, x->dtype, &dense);
-  if (status == LN_OK && bias) status = ln_dense(bias, bias->dtype, &row);
-  if (status == LN_OK && dense) flat = look(dense, (int64_t[]){rows, w->shape[1]}, 2);
-  if (status == LN_OK) status = product_with_bias(c->name, &flat, &wt, &y, 1, 0, row);
-  if (dense) ln_tensor_release(dense);
-  if (row) ln_tensor_release(row);
-  return status;
-}
-
-/* t as a matrix of rows: itself, or a look at a dense copy that belongs to b. */
-static bool as_rows(ln_back *b, ln_tensor *t, int64_t width, ln_tensor *out) {
-  ln_tensor *dense = t;
-  if (t->ndim != 2) {
-    b->status = ln_dense(t, t->dtype, &dense);
-    if (b->status != LN_OK || !ln_do_own(b, dense)) return false;
-    *out = look(dense, (int64_t[]){ln_numel(t->shape, t->ndim - 1), width}, 2);
-  } else {
-    *out = *t;
-  }
+/* t as a matrix of rows, borrowed. */
+static bool as_rows(ln_rule *r, ln_tensor *t, ln_tensor *out) {
+  if (t->ndim != 2) t = r_dense(r, t, t->dtype);
+  if (!t) return false;
+  *out = t->ndim == 2 ? *t : ln_look(t, (int64_t[]){ln_numel(t->shape, t->ndim - 1), t->shape[t->ndim - 1]}, NULL, 2);
   return true;
 }
 
-static ln_tensor *new_like_input(ln_back *b, int i) {
-  ln_tensor *dx;
-  b->status = ln_new(b->shape[i], b->ndim[i], b->dtype[i], b->device, &dx);
-  return b->status == LN_OK ? ln_do_own(b, dx) : NULL;
+void linear_forward(ln_rule *r) {
+  ARGS(linear);
+  if (!r_require(r, weight->ndim == 2 && input->ndim > 0, "input %s and weight %s must have at least 1 and exactly 2 dimensions",
+                 ln_shape_text(input->shape, input->ndim), ln_shape_text(weight->shape, weight->ndim)) ||
+      !check_pair(r, input, weight))
+    return;
+  if (!r_require(r, input->shape[input->ndim - 1] == weight->shape[1],
+                 "the last dimension of input must be %lld, the weight's in_features, got shape %s (weight %s)", (long long)weight->shape[1],
+                 ln_shape_text(input->shape, input->ndim), ln_shape_text(weight->shape, weight->ndim)))
+    return;
+  if (!r_require(r, !bias || (bias->ndim == 1 && bias->shape[0] == weight->shape[0]), "bias must have shape {%lld}, got %s",
+                 (long long)weight->shape[0], ln_shape_text(bias->shape, bias->ndim)) ||
+      (bias && !r_check_same_dtype(r, input, bias)))
+    return;
+  int64_t shape[16];
+  memcpy(shape, input->shape, sizeof(int64_t) * (size_t)input->ndim);
+  shape[input->ndim - 1] = weight->shape[0];
+  ln_tensor *made = r_out(r, 0, shape, input->ndim, input->dtype), *row = bias ? r_dense(r, bias, bias->dtype) : NULL, x, wt = turned(weight);
+  if (!made || !as_rows(r, input, &x)) return;
+  ln_tensor y = ln_look(made, (int64_t[]){x.shape[0], weight->shape[0]}, NULL, 2);
+  product(r, &x, &wt, &y, 1, 0, row);
 }
 
 /* One product or sum for each gradient, without the operators in between. */
-void linear_backward(ln_back *b) {
-  int64_t in = b->shape[1][1], out = b->shape[1][0];
+void linear_backward(ln_rule *r) {
+  ARGS(linear);
   ln_tensor g, x, *dx;
-  if (!as_rows(b, b->g[0], out, &g)) return;
-  if (b->needs[0] && (dx = new_like_input(b, 0))) {
-    ln_tensor y = look(dx, (int64_t[]){g.shape[0], in}, 2);
-    b->status = product(b->name, &g, b->in[1], &y, 1, 0);
-    ln_give(b, 0, dx);
+  if (!as_rows(r, r->g[0], &g)) return;
+  if (r->needs[0] && (dx = r_new(r, input->shape, input->ndim, input->dtype))) {
+    ln_tensor y = ln_look(dx, (int64_t[]){g.shape[0], weight->shape[1]}, NULL, 2);
+    product(r, &g, weight, &y, 1, 0, NULL);
+    r_give(r, 0, dx);
   }
-  if (b->needs[1] && as_rows(b, b->in[0], in, &x) && (dx = new_like_input(b, 1))) {
+  if (r->needs[1] && as_rows(r, input, &x) && (dx = r_new(r, weight->shape, 2, weight->dtype))) {
     ln_tensor turned_g = turned(&g);
-    b->status = product(b->name, &turned_g, &x, dx, 1, 0);
-    ln_give(b, 1, dx);
+    product(r, &turned_g, &x, dx, 1, 0, NULL);
+    r_give(r, 1, dx);
   }
-  if (b->n_in > 2 && b->needs[2] && (dx = new_like_input(b, 2))) {
+  if (bias && r->needs[2] && (dx = r_new(r, bias->shape, 1, bias->dtype))) {
     ln_fold fold;
     ln_fold_init(&fold, LN_FOLD_SUM, &g, 1, dx, false);
-    b->status = ln_kernel_status(b->name, ln_kernels_of(b->device)->fold(&fold, b->device));
-    ln_give(b, 2, dx);
+    KERNEL(r, fold, &fold);
+    r_give(r, 2, dx);
   }
-}
-
-void linear_backward_any(ln_back *b) {
-  int64_t in = b->shape[1][1], out = b->shape[1][0];
-  ln_tensor *g = rows_of(b, b->g[0], out);
-  if (b->needs[0]) ln_give(b, 0, ln_do_view(b, ln_do2(b, LN_OP_matmul, g, b->in[1]), b->shape[0], b->ndim[0]));
-  if (b->needs[1]) ln_give(b, 1, ln_do2(b, LN_OP_matmul, turn(b, g), rows_of(b, b->in[0], in)));
-  if (b->n_in > 2 && b->needs[2]) ln_give(b, 2, ln_do_sum(b, g, 1, false));
 }

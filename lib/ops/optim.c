@@ -1,5 +1,5 @@
 /* optim.c - optimizer steps over all parameters in one call. Parameters without a gradient are passed over. */
-#include "../internal.h"
+#include "../tensor.h"
 
 #include <math.h>
 

@@ -4,14 +4,13 @@
 #include <float.h>
 #include <math.h>
 
-static int draw(ln_call *c, ln_random draw) {
-  ln_tensor *x = c->in[0];
-  LN_TRY(ln_call_out(c, 0, x->shape, x->ndim, x->dtype));
-  ln_tensor *y = c->out[0];
-  draw.dtype = draw.kind == LN_RANDOM_INTEGER ? LN_INT64 : y->dtype;
-  ln_loop_init(&draw.loop, &y, 1);
-  ln_random_draw(&draw);
-  return ln_kernel_status(c->name, ln_kernels_of(y->device)->random(&draw, y->device));
+static void draw(ln_rule *r, ln_random work) {
+  ln_tensor *x = r->in[0], *y = r_out(r, 0, x->shape, x->ndim, x->dtype);
+  if (!y) return;
+  work.dtype = work.kind == LN_RANDOM_INTEGER ? LN_INT64 : y->dtype;
+  ln_loop_init(&work.loop, &y, 1);
+  ln_random_draw(&work);
+  KERNEL(r, random, &work);
 }
 
 /* -- Floating numbers -- */
@@ -31,30 +30,27 @@ static double below(double x, const struct floating *f) {
   return (ceil(x / step) - 1) * step;
 }
 
-int uniform_forward(ln_call *c) {
-  SLOTS(uniform);
-  double from = ln_float(c->attrs, a_from), to = ln_float(c->attrs, a_to);
-  LN_TRY(ln_check_float(c->name, "the tensor", c->in[0]));
-  const struct floating *f = &floating[c->in[0]->dtype];
-  if (!(from <= to)) return ln_fail("uniform: from %g must not be above to %g", from, to);
-  if (!(from >= -f->most && to <= f->most && to - from <= f->most))
-    return ln_fail("uniform: from %g, to %g and their difference must be finite in %s", from, to, ln_dtype_name(c->in[0]->dtype));
-  return draw(c, (ln_random){.kind = LN_RANDOM_UNIFORM, .a = from, .b = to, .top = fmax(from, below(to, f)), .digits = f->digits});
+void uniform_forward(ln_rule *r) {
+  ARGS(uniform);
+  double from = r_float(r, a_from), to = r_float(r, a_to);
+  const struct floating *f = &floating[input->dtype];
+  if (r_require(r, from <= to, "from %g must not be above to %g", from, to) &&
+      r_require(r, from >= -f->most && to <= f->most && to - from <= f->most, "from %g, to %g and their difference must be finite in %s", from, to,
+                ln_dtype_name(input->dtype)))
+    draw(r, (ln_random){.kind = LN_RANDOM_UNIFORM, .a = from, .b = to, .top = fmax(from, below(to, f)), .digits = f->digits});
 }
 
-int normal_forward(ln_call *c) {
+void normal_forward(ln_rule *r) {
   SLOTS(normal);
-  double std = ln_float(c->attrs, a_std);
-  LN_TRY(ln_check_float(c->name, "the tensor", c->in[0]));
-  if (!(std >= 0)) return ln_fail("normal: the standard deviation %g must not be negative", std);
-  return draw(c, (ln_random){.kind = LN_RANDOM_NORMAL, .a = ln_float(c->attrs, a_mean), .b = std});
+  double std = r_float(r, a_std);
+  if (r_require(r, std >= 0, "the standard deviation %g must not be negative", std))
+    draw(r, (ln_random){.kind = LN_RANDOM_NORMAL, .a = r_float(r, a_mean), .b = std});
 }
 
-int bernoulli_forward(ln_call *c) {
+void bernoulli_forward(ln_rule *r) {
   SLOTS(bernoulli);
-  double p = ln_float(c->attrs, a_p);
-  if (!(p >= 0 && p <= 1)) return ln_fail("bernoulli: the probability %g must lie between 0 and 1", p);
-  return draw(c, (ln_random){.kind = LN_RANDOM_BERNOULLI, .a = p});
+  double p = r_float(r, a_p);
+  if (r_require(r, p >= 0 && p <= 1, "the probability %g must lie between 0 and 1", p)) draw(r, (ln_random){.kind = LN_RANDOM_BERNOULLI, .a = p});
 }
 
 /* -- Whole numbers -- */
@@ -68,63 +64,53 @@ static const struct whole {
                       [LN_INT32] = {INT32_MIN, INT32_MAX, INT32_MAX}, [LN_INT64] = {INT64_MIN, INT64_MAX, INT64_MAX},
                       [LN_UINT8] = {0, UINT8_MAX, UINT8_MAX},         [LN_BOOL] = {0, 1, 1}};
 
-int random_forward(ln_call *c) {
-  SLOTS(random);
-  int dtype = c->in[0]->dtype;
-  const struct whole *w = &whole[dtype];
-  int64_t from = ln_int(c->attrs, a_from), last = w->exact;
-  if (ln_has(c->attrs, a_to)) {
-    int64_t to = ln_int(c->attrs, a_to);
-    if (from >= to) return ln_fail("random: from %lld must be below to %lld", (long long)from, (long long)to);
-    last = to - 1;
-  }
-  if (from < w->least || last > w->most || from > last)
-    return ln_fail("random: the numbers from %lld to %lld go beyond what %s holds, %lld to %lld", (long long)from, (long long)last,
-                   ln_dtype_name(dtype), (long long)w->least, (long long)w->most);
-  return draw(c, (ln_random){.kind = LN_RANDOM_INTEGER, .from = from, .range = (uint64_t)last - (uint64_t)from + 1});
+void random_forward(ln_rule *r) {
+  ARGS(random);
+  const struct whole *w = &whole[input->dtype];
+  int64_t from = r_int(r, a_from), to = r_has(r, a_to) ? r_int(r, a_to) : 0, last = r_has(r, a_to) ? to - 1 : w->exact;
+  if (r_require(r, !r_has(r, a_to) || from < to, "from %lld must be below to %lld", (long long)from, (long long)to) &&
+      r_require(r, from >= w->least && last <= w->most && from <= last, "the numbers from %lld to %lld go beyond what %s holds, %lld to %lld",
+                (long long)from, (long long)last, ln_dtype_name(input->dtype), (long long)w->least, (long long)w->most))
+    draw(r, (ln_random){.kind = LN_RANDOM_INTEGER, .from = from, .range = (uint64_t)last - (uint64_t)from + 1});
 }
 
 /* -- Orders -- */
 
 /* Fisher and Yates: from the last position down, each is exchanged with one that is not behind it. Drawn on the host, so that every device gets
  * the same order. */
-static int shuffle(const char *op, int64_t *p, int64_t n, uint64_t seed, uint64_t offset) {
+static bool shuffle(ln_rule *r, int64_t *p, int64_t n, uint64_t seed, uint64_t offset) {
   enum { CHUNK = 512 };
   int64_t bits[CHUNK];
-  ln_random r = {.kind = LN_RANDOM_INTEGER, .dtype = LN_INT64, .seed = seed, .offset = offset};
-  r.loop = (ln_loop){.n_operands = 1, .ndim = 1, .dtype = {LN_INT64}, .data = {(char *)bits}, .stride = {{sizeof *bits}}};
+  ln_random work = {.kind = LN_RANDOM_INTEGER, .dtype = LN_INT64, .seed = seed, .offset = offset};
+  work.loop = (ln_loop){.n_operands = 1, .ndim = 1, .dtype = {LN_INT64}, .data = {(char *)bits}, .stride = {{sizeof *bits}}};
   for (int64_t done = 0; done < n; done += CHUNK) {
-    int64_t m = r.loop.numel = r.loop.shape[0] = n - done < CHUNK ? n - done : CHUNK;
-    LN_TRY(ln_kernel_status(op, ln_kernels_of(LN_CPU)->random(&r, LN_CPU)));
-    r.offset += CHUNK / (uint64_t)ln_random_per_block(&r);
+    int64_t m = work.loop.numel = work.loop.shape[0] = n - done < CHUNK ? n - done : CHUNK;
+    if (!r_kernel(r, ln_kernels_of(LN_CPU)->random(&work, LN_CPU))) return false;
+    work.offset += CHUNK / (uint64_t)ln_random_per_block(&work);
     for (int64_t k = 0; k < m; k++) {
       int64_t i = n - 1 - done - k, j = (int64_t)((unsigned __int128)(uint64_t)bits[k] * (uint64_t)(i + 1) >> 64), swap = p[i];
       p[i] = p[j];
       p[j] = swap;
     }
   }
-  return LN_OK;
+  return true;
 }
 
-int randperm_forward(ln_call *c) {
+void randperm_forward(ln_rule *r) {
   SLOTS(randperm);
-  int64_t n = ln_int(c->attrs, a_n);
-  int device = (int)ln_int(c->attrs, a_device);
+  int64_t n = r_int(r, a_n);
+  int device = (int)r_int(r, a_device);
   uint64_t seed, offset;
-  if (n < 0) return ln_fail("randperm: n must not be negative, got %lld", (long long)n);
-  LN_TRY(ln_device_check(device));
-  ln_tensor *order, *there;
-  LN_TRY(ln_new(&n, 1, LN_INT64, LN_CPU, &order));
+  if (!r_require(r, n >= 0, "n must not be negative, got %lld", (long long)n) || !r_status(r, ln_device_check(device))) return;
+  ln_tensor *order = r_new(r, &n, 1, LN_INT64); /* on the host: there is no input */
+  if (!order) return;
   int64_t *p = (int64_t *)order->data;
   for (int64_t i = 0; i < n; i++) p[i] = i;
   ln_random_reserve(((uint64_t)n + 1) / 2, &seed, &offset);
-  int status = shuffle(c->name, p, n, seed, offset);
-  if (status == LN_OK && device != LN_CPU) {
-    status = ln_new(&n, 1, LN_INT64, device, &there);
-    if (status == LN_OK) status = ln_copy_into(there, order);
-    ln_tensor_release(order);
-    order = there;
-  }
-  c->out[0] = order;
-  return status;
+  if (!shuffle(r, p, n, seed, offset)) return;
+  r->device = device;
+  if (device == LN_CPU)
+    r_result(r, 0, order);
+  else
+    r_copy(r, r_out(r, 0, &n, 1, LN_INT64), order);
 }

@@ -1,11 +1,10 @@
 --- Gradients as Lua sees them: backward, grad, modes, hooks, custom Functions, scopes.
 --
--- The engine is C. Where it meets something that only Lua can do (a hook, a custom Function, a formula to be differentiated again) it returns, `drive`
+-- The engine is C. Where it meets something that only Lua can do (a hook, a custom Function) it returns, `drive`
 -- does it and lets the engine go on. A Lua part is an integer in C; the closure stands in `parts`, and C tells which integers are free again.
 
 local base = require("lunette.ffi")
 local ops = require("lunette.ops")
-local formula = require("lunette.formula")
 local arguments = require("lunette.arguments")
 
 local C, ffi, T, fields, setters = base.C, base.ffi, base.T, base.fields, base.setters
@@ -175,60 +174,14 @@ local function run_function(engine, part, n_in, n_out)
   end
 end
 
-local function formula_names(engine, info, n_in)
-  local names, attrs = {g = taken(C.ln_engine_gradient, engine, 0)}, C.ln_engine_attrs(engine)
-  local variables = info.kind == 0 and "x" or "abc"
-  for _, param in ipairs(info.params) do
-    if param.place then
-      local value = taken(C.ln_engine_saved, engine, param.place)
-      if value == nil and param.kind == "operand" and attrs ~= nil then
-        local slot = param.slot
-        value = bit.band(attrs.integer, bit.lshift(1, slot)) ~= 0 and tonumber(attrs.slot[slot].i) or attrs.slot[slot].d
-      end
-      names[variables:sub(param.place + 1, param.place + 1)] = value
-    else
-      local given = attrs ~= nil and bit.band(attrs.present, bit.lshift(1, param.slot)) ~= 0
-      names[param.name] = given and attrs.slot[param.slot].d or tonumber(param.default)
-    end
-  end
-  names.y = taken(C.ln_engine_saved, engine, n_in)
-  return names
-end
-
---- dx summed to the shape of input i, in its dtype: the formula knows nothing of broadcasting.
-local function fit_gradient(engine, i, dx)
-  local sizes, dtype_id = ffi.new("int64_t[16]"), ffi.new("int[1]")
-  local ndim = C.ln_engine_input(engine, i, sizes, dtype_id)
-  local shape, dtype = {}, base.dtype_name[dtype_id[0]]
-  for d = 0, ndim - 1 do shape[d + 1] = tonumber(sizes[d]) end
-  local p = pointer(dx)
-  local same = p.ndim == ndim
-  for d = 0, ndim - 1 do same = same and p.shape[d] == sizes[d] end
-  if not same then dx = ops.sum_to_size(dx, shape) end
-  if base.dtype_name[p.dtype] ~= dtype then dx = ops.to(dx, dtype) end
-  return dx
-end
-
-local function run_formula(engine, op, n_in)
-  local info = ops.at(op)
-  for i = 0, n_in - 1 do
-    if C.ln_engine_needs(engine, i) and info.derivative[i] then
-      local dx = formula.compile(info.derivative[i])(formula_names(engine, info, n_in))
-      answer(engine, i, fit_gradient(engine, i, dx))
-    end
-  end
-end
-
 local function serve(engine)
   local stop = ffi.new("int[4]")
   local kind = C.ln_engine_stop(engine, stop, stop + 1, stop + 2, stop + 3)
-  local part, op, n_in, n_out = parts[stop[0]], stop[1], stop[2], stop[3]
+  local part = parts[stop[0]]
   if kind == 1 then
     run_hooks(engine, part)
-  elseif kind == 2 then
-    run_function(engine, part, n_in, n_out)
   else
-    run_formula(engine, op, n_in)
+    run_function(engine, part, stop[2], stop[3])
   end
 end
 

@@ -1,0 +1,22 @@
+/* graph.h - what the rest of lib/ asks of autograd (autograd/): recording, views, modes, nodes. */
+#ifndef LUNETTE_GRAPH_H
+#define LUNETTE_GRAPH_H
+
+#include "rule.h"
+
+/* Grad mode bits of lunette.h, per thread. */
+enum { LN_MODE_GRAD = 1, LN_MODE_ANOMALY = 2 };
+
+/* Gradient recording: called by ln_run after the rule. saved[i], where it is not NULL, holds what input i was before it was overwritten. */
+int ln_record(ln_rule *r, ln_tensor *const *saved);
+int ln_check_inplace(const ln_rule *r); /* before the rule: may the target be changed in place? */
+bool ln_wants_grad(const ln_tensor *t);
+int ln_view_refresh(ln_tensor *t);                                      /* a view whose base was changed in place gets its node anew */
+int ln_node_gradient_source(ln_tensor *t, ln_node **node, int *output); /* the node (or accumulator) that takes t's gradient, retained; NULL */
+void ln_dead_push(int lua);                                             /* a callback is no longer needed */
+void ln_node_forget(ln_tensor *t);                                      /* t, whose gradient was to be retained, goes */
+void ln_node_retain(ln_node *n);
+void ln_node_release(ln_node *n);  /* iterative: a chain of any length is freed without recursion */
+void ln_engine_drop(ln_engine *e); /* an engine that does nothing, with its arrays */
+
+#endif

@@ -1,0 +1,69 @@
+/* shape.c - shapes and layouts that several families of rules share. */
+#include "shape.h"
+
+int ln_kept_shape(const ln_tensor *x, uint32_t mask, bool keepdim, int64_t *shape) {
+  int n = 0;
+  for (int i = 0; i < x->ndim; i++) {
+    if (!((mask >> i) & 1))
+      shape[n++] = x->shape[i];
+    else if (keepdim)
+      shape[n++] = 1;
+  }
+  return n;
+}
+
+int64_t ln_count_dims(const ln_tensor *x, uint32_t mask) {
+  int64_t n = 1;
+  for (int i = 0; i < x->ndim; i++)
+    if ((mask >> i) & 1) n *= x->shape[i];
+  return n;
+}
+
+ln_rows ln_rows_along(const ln_tensor *x, int dim) {
+  ln_rows rows = {.dtype = x->dtype, .outer = 1, .size = 1, .inner = 1};
+  if (x->ndim == 0) return rows;
+  rows.outer = ln_numel(x->shape, dim);
+  rows.size = x->shape[dim];
+  rows.inner = ln_numel(x->shape + dim + 1, x->ndim - dim - 1);
+  return rows;
+}
+
+ln_tensor ln_look(const ln_tensor *t, const int64_t *shape, const int64_t *stride, int ndim) {
+  ln_tensor v = *t;
+  ln_set_geometry(&v, shape, stride, ndim);
+  return v;
+}
+
+ln_tensor *r_with_batch(ln_rule *r, ln_tensor *t, int spatial) {
+  int64_t shape[5] = {1}, stride[5];
+  t = r_gapless(r, t);
+  if (!t || t->ndim == spatial + 2) return t;
+  stride[0] = t->numel;
+  memcpy(shape + 1, t->shape, sizeof(int64_t) * (size_t)t->ndim);
+  memcpy(stride + 1, t->stride, sizeof(int64_t) * (size_t)t->ndim);
+  return r_look(r, t, shape, stride, spatial + 2, 0);
+}
+
+static void channels_last_strides(const int64_t *shape, int ndim, int64_t *stride) {
+  int64_t n = shape[1];
+  stride[1] = 1;
+  for (int d = ndim - 1; d >= 2; d--) {
+    stride[d] = n;
+    n *= shape[d];
+  }
+  stride[0] = n;
+}
+
+ln_tensor *r_out_spatial(ln_rule *r, int i, const int64_t *shape, int spatial, bool batched, bool channels_last, int dtype) {
+  int64_t stride[5];
+  int lead = !batched, n = spatial + 2;
+  channels_last = channels_last && ln_numel(shape, n) > 0;
+  if (channels_last) channels_last_strides(shape, n, stride);
+  ln_tensor *y = r_out_strided(r, i, shape + lead, channels_last ? stride + lead : NULL, n - lead, dtype);
+  return batched || !y ? y : r_with_batch(r, y, spatial);
+}
+
+bool ln_is_channels_last(const ln_tensor *t, int spatial) {
+  int channel = t->ndim - spatial - 1;
+  return channel >= 0 && t->stride[t->ndim - 1] != 1 && t->stride[channel] == 1;
+}
