@@ -173,6 +173,7 @@ end
 local function no_tensor_text(info, name)
   local operands = {}
   for i, param in ipairs(info.params) do
+    if param.kind == "tensor" then return "" end
     if param.kind == "operand" then operands[#operands + 1] = "p" .. i end
   end
   return #operands > 0 and ("if not (%s) then fail(%q) end"):format(concat(operands, " or "), name .. ": at least one operand must be a tensor") or ""
