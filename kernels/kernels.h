@@ -219,6 +219,9 @@ typedef struct ln_kernels {
 /* The CPU's table, filled by kernels/cpu/table.c for the instruction set chosen at load. */
 const ln_kernels *ln_cpu_kernels(void);
 const char *ln_cpu_isa(void);
+/* Opens the library unless that is done; NULL, or why it cannot be used. */
+const char *ln_openblas_failure(void);
+const char *ln_onednn_failure(void);
 
 /* The one symbol that a device plug-in exports: fills the table and returns NULL, or says why it cannot. */
 typedef const char *(*ln_plugin_init_fn)(ln_kernels *table, int *device_count);

@@ -19,9 +19,6 @@ typedef struct ln_block128 {
 /* Block `counter` of the stream of a seed. */
 LN_INLINE ln_block128 ln_philox(uint64_t seed, uint64_t counter) {
   uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32), c2 = 0, c3 = 0, k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-#ifdef __GNUC__
-#pragma GCC unroll 10
-#endif
   for (int round = 0; round < 10; round++) {
     uint32_t high0 = (uint32_t)((uint64_t)0xD2511F53u * c0 >> 32), low0 = 0xD2511F53u * c0;
     uint32_t high2 = (uint32_t)((uint64_t)0xCD9E8D57u * c2 >> 32), low2 = 0xCD9E8D57u * c2;

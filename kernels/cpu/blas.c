@@ -1,11 +1,36 @@
 /* blas.c - matrix products by a library: OpenBLAS, or oneDNN in the range where it is ahead. */
 #include "cpu.h"
+#include "library.h"
 
 #include <cblas.h>
+#include <math.h>
+#include <pthread.h>
 
 /* Multiply-adds of one product. Below TINY a library's set-up costs more than the work; from MIDDLE on oneDNN is ahead of OpenBLAS 0.3.21. */
 #define TINY (24 * 24 * 24)
 #define MIDDLE (80.0 * 80 * 80)
+
+/* -- OpenBLAS -- */
+
+#define FUNCTIONS(F) F(cblas_sgemm) F(cblas_dgemm) F(openblas_set_num_threads)
+static struct { FUNCTIONS(LN_LIBRARY_POINTER) } api;
+static bool opened;
+static char failure_to_open[LN_LIBRARY_TEXT];
+
+static void open_library(void) {
+  static const char *const names[] = {FUNCTIONS(LN_LIBRARY_NAME) NULL};
+  void **const functions[] = {FUNCTIONS(LN_LIBRARY_SLOT) NULL};
+  opened = ln_library_open(LN_OPENBLAS_PATH, "libopenblas0-openmp", names, functions, failure_to_open);
+  if (opened) api.openblas_set_num_threads(1);
+}
+
+const char *ln_openblas_failure(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, open_library);
+  return opened ? NULL : failure_to_open;
+}
+
+/* -- Products -- */
 
 /* Is the operand stored transposed, as BLAS says it? Rows contiguous: no; columns contiguous: yes. */
 static bool transposed(int64_t row, int64_t col, int64_t rows, int64_t cols, int64_t *leading) {
@@ -18,17 +43,44 @@ static bool transposed(int64_t row, int64_t col, int64_t rows, int64_t cols, int
   return t;
 }
 
-static void blas(const ln_gemm *g, int64_t i) {
+static void blas(const ln_gemm *g) {
   int64_t lda, ldb;
   CBLAS_TRANSPOSE ta = transposed(g->a_row, g->a_col, g->m, g->k, &lda) ? CblasTrans : CblasNoTrans;
   CBLAS_TRANSPOSE tb = transposed(g->b_row, g->b_col, g->k, g->n, &ldb) ? CblasTrans : CblasNoTrans;
   int m = (int)g->m, n = (int)g->n, k = (int)g->k;
   if (g->dtype == LN_FLOAT32)
-    cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, (float)g->alpha, (const float *)g->a + i * g->a_batch, (int)lda, (const float *)g->b + i * g->b_batch,
-                (int)ldb, (float)g->beta, (float *)g->c + i * g->c_batch, (int)g->c_row);
+    api.cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, (float)g->alpha, (const float *)g->a, (int)lda, (const float *)g->b, (int)ldb, (float)g->beta,
+                    (float *)g->c, (int)g->c_row);
   else
-    cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, g->alpha, (const double *)g->a + i * g->a_batch, (int)lda, (const double *)g->b + i * g->b_batch,
-                (int)ldb, g->beta, (double *)g->c + i * g->c_batch, (int)g->c_row);
+    api.cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, g->alpha, (const double *)g->a, (int)lda, (const double *)g->b, (int)ldb, g->beta, (double *)g->c,
+                    (int)g->c_row);
+}
+
+/* Product i of the batch, of it the rows or columns from `low` to `high`. */
+static ln_gemm part_of(const ln_gemm *g, int64_t i, bool rows, int64_t low, int64_t high) {
+  int64_t item = ln_cpu_size_of(g->dtype);
+  ln_gemm p = *g;
+  p.a += (i * g->a_batch + (rows ? low * g->a_row : 0)) * item;
+  p.b += (i * g->b_batch + (rows ? 0 : low * g->b_col)) * item;
+  p.c += (i * g->c_batch + (rows ? low * g->c_row : low)) * item;
+  *(rows ? &p.m : &p.n) = high - low;
+  return p;
+}
+
+/* OpenBLAS computes on one thread and the work is shared out here, in parts of whole multiples of UNIT: its own way of sharing would let the number
+ * of threads change the last bits. */
+static void share_blas(const ln_gemm *g, double work) {
+  enum { UNIT = 32, GRAIN = 1 << 18 };
+  int threads = ln_cpu_threads((int64_t)fmin(work * (double)g->batch, 1e15), GRAIN);
+  bool rows = g->m > g->n;
+  int64_t extent = rows ? g->m : g->n, parts = (threads + g->batch - 1) / g->batch;
+  int64_t chunk = ((extent + parts - 1) / parts + UNIT - 1) / UNIT * UNIT;
+  parts = (extent + chunk - 1) / chunk;
+  LN_SHARE(threads, t, g->batch * parts, 1, {
+    int64_t low = t % parts * chunk, high = low + chunk < extent ? low + chunk : extent;
+    ln_gemm part = part_of(g, t / parts, rows, low, high);
+    blas(&part);
+  });
 }
 
 static bool fits_blas(const ln_gemm *g) {
@@ -44,7 +96,7 @@ static void fill_with_bias(const ln_gemm *g) {
            { memcpy(g->c + (size_t)((i / g->m) * g->c_batch + (i % g->m) * g->c_row) * item, g->bias, bytes); });
 }
 
-bool ln_blas_gemm(const ln_gemm *g) {
+bool ln_blas_gemm(const ln_gemm *g, const char **failure) {
   double work = (double)g->m * (double)g->n * (double)g->k;
   if ((g->dtype != LN_FLOAT32 && g->dtype != LN_FLOAT64) || work < TINY || !fits_blas(g)) return false;
   ln_gemm with = *g;
@@ -53,6 +105,7 @@ bool ln_blas_gemm(const ln_gemm *g) {
     with.beta = 1;
   }
   if (g->dtype == LN_FLOAT32 && work >= MIDDLE && ln_onednn_sgemm(&with)) return true;
-  for (int64_t i = 0; i < g->batch; i++) blas(&with, i);
+  *failure = ln_openblas_failure();
+  if (!*failure) share_blas(&with, work);
   return true;
 }

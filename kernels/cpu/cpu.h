@@ -73,7 +73,7 @@ extern const ln_cpu_typed *ln_cpu_typed_now[3];
 #include "../kernels.def"
 
 /* A matrix product by OpenBLAS or oneDNN (blas.c): false when it is left to the loops of typed/gemm.c. */
-bool ln_blas_gemm(const ln_gemm *g);
+bool ln_blas_gemm(const ln_gemm *g, const char **failure);
 /* oneDNN (onednn.c): true when it took the work; without the library always false. */
 bool ln_onednn_sgemm(const ln_gemm *g);
 bool ln_onednn_conv(const ln_conv *c, int pass, const char **failure); /* pass 0 forward, 1 dx, 2 dw */

@@ -8,13 +8,10 @@
 static int wanted; /* 0: as many as OpenMP offers */
 static bool forked;
 
-extern void openblas_set_num_threads(int n) __attribute__((weak));
-
 /* OpenMP's threads do not survive fork: a region of several threads would hang in the child. */
 static void child_after_fork(void) {
   forked = true;
   omp_set_num_threads(1);
-  if (openblas_set_num_threads) openblas_set_num_threads(1);
 }
 
 static void install_fork_handler(void) { pthread_atfork(NULL, NULL, child_after_fork); }
@@ -24,7 +21,6 @@ int ln_get_num_threads(void) { return forked ? 1 : wanted ? wanted : omp_get_max
 void ln_set_num_threads(int n) {
   wanted = n < 1 ? 1 : n > 256 ? 256 : n;
   omp_set_num_threads(ln_get_num_threads());
-  if (openblas_set_num_threads) openblas_set_num_threads(ln_get_num_threads());
 }
 
 int ln_cpu_threads(int64_t work, int64_t grain) {

@@ -102,13 +102,9 @@ int ln_cuda_name(int device, char *name, int capacity) {
 const char *ln_version(void) { return LN_VERSION; }
 
 const char *ln_build_info(void) {
-  static _Thread_local char text[256];
-  snprintf(text, sizeof text, "Lunette %s\nCPU kernels: %s\nthreads: %d\noneDNN: %s", LN_VERSION, ln_cpu_isa(), ln_get_num_threads(),
-#ifdef LN_HAVE_ONEDNN
-           "yes"
-#else
-           "no"
-#endif
-  );
+  char *text = ln_me()->info;
+  const char *blas = ln_openblas_failure(), *onednn = ln_onednn_failure();
+  snprintf(text, sizeof ln_me()->info, "Lunette %s\nCPU kernels: %s\nthreads: %d\nOpenBLAS: %s%s\noneDNN: %s%s", LN_VERSION, ln_cpu_isa(),
+           ln_get_num_threads(), blas ? "no, " : "yes", blas ? blas : "", onednn ? "no, " : "yes", onednn ? onednn : "");
   return text;
 }

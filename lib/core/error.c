@@ -57,9 +57,8 @@ int ln_fail_nomem(int64_t bytes) {
 int ln_kernel_status(const char *op, const char *failure) { return failure ? ln_fail("%s: %s", op, failure) : LN_OK; }
 
 const char *ln_shape_text(const int64_t *shape, int ndim) {
-  static _Thread_local char texts[4][256];
-  static _Thread_local unsigned turn;
-  char *text = texts[turn++ % 4];
+  ln_thread *me = ln_me();
+  char *text = me->shapes[me->next_shape++ % 4];
   int at = snprintf(text, 256, "{");
   for (int i = 0; i < ndim && at < 240; i++) at += snprintf(text + at, (size_t)(256 - at), i ? ", %lld" : "%lld", (long long)shape[i]);
   if (at > 254) at = 254;

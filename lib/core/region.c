@@ -25,6 +25,11 @@ static char *at, *end; /* what is left of the newest region */
 
 bool ln_region_serves(size_t size) { return size >= LEAST && size <= MOST; }
 
+/* A child of fork finds the lock free, whichever thread held it. */
+static void lock_all(void) { pthread_mutex_lock(&lock); }
+static void unlock_all(void) { pthread_mutex_unlock(&lock); }
+static void install_fork_handlers(void) { pthread_atfork(lock_all, unlock_all, unlock_all); }
+
 static bool open_region(void) {
   char *p = mmap(NULL, REGION + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) return false;
@@ -47,6 +52,8 @@ static void *take_hole(size_t size) {
 }
 
 void *ln_region_alloc(size_t size) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, install_fork_handlers);
   size = (size + 4095) & ~(size_t)4095;
   pthread_mutex_lock(&lock);
   void *block = take_hole(size);

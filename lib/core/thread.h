@@ -1,4 +1,5 @@
-/* thread.h - what belongs to one OS thread: error text, modes, scopes, caches of blocks and headers. Included by core/ and autograd/ only. */
+/* thread.h - what belongs to one OS thread: error text, modes, scopes, caches of blocks and headers. Included by core/ and autograd/ only.
+ * It lies on the heap behind one thread-local pointer: the loader has room for little more in a library that a running program opens. */
 #ifndef LUNETTE_THREAD_H
 #define LUNETTE_THREAD_H
 
@@ -36,6 +37,9 @@ typedef struct ln_thread {
   int scope_depth, scope_capacity;
   int *dead;
   int n_dead, dead_capacity;
+  char shapes[4][256]; /* ln_shape_text's */
+  unsigned next_shape;
+  char info[1536]; /* ln_build_info's */
   char place[256]; /* anomaly mode: the Lua line of the call that runs */
   uint64_t engine_count;
   ln_engine *spare_engine; /* with its arrays, for the next backward */

@@ -130,7 +130,8 @@ static void strip(const ln_gemm *g, const panel *a, const panel *b, char *c, int
 }
 
 const char *LN_FN(gemm)(const ln_gemm *g) {
-  if (g->m == 0 || g->n == 0 || g->batch == 0 || ln_blas_gemm(g)) return NULL;
+  const char *failure = NULL;
+  if (g->m == 0 || g->n == 0 || g->batch == 0 || ln_blas_gemm(g, &failure)) return failure;
   int item = ln_cpu_size_of(g->dtype);
   int64_t strips = (g->n + COLUMNS - 1) / COLUMNS, work = g->batch * g->m * g->n * g->k;
   int threads = ln_cpu_threads(work, LN_GRAIN_CHEAP * 8);
