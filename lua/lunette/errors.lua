@@ -9,8 +9,12 @@ local root = getinfo(1, "S").source:match("^(.*)errors%.lua$")
 -- Lunette's own files, and the code it writes for itself, which is named "=lunette...".
 local function is_own(source) return source:sub(1, #root) == root or source:sub(1, 8) == "=lunette" end
 
+--- What stands before every message: nn/path.lua names the running module.
+function errors.context() return "" end
+
 --- Raises `message` at the innermost line outside Lunette's own files.
 function errors.fail(message)
+  message = errors.context() .. message
   local level = 2
   local info = getinfo(level, "S")
   while info and (info.what == "C" or is_own(info.source)) do

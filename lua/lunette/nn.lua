@@ -13,6 +13,7 @@ end
 nn.Module = require("lunette.nn.module")
 require("lunette.nn.hooks")
 require("lunette.nn.state")
+require("lunette.nn.path")
 nn.Parameter = require("lunette.nn.parameter")
 nn.functional = require("lunette.nn.functional")
 nn.init = require("lunette.nn.init")

@@ -33,6 +33,26 @@ describe("Sequential", function()
     assert.are.equal(3, (nn.Sequential(Sum())(lt.ones(1), lt.ones(1) * 2)):item())
   end)
 
+  it("runs any number of modules, with several values anywhere among them", function()
+    local Plus, Two = nn.Module:subclass("Plus"), nn.Module:subclass("Two")
+    function Plus:forward(x, y) return x + 1, y end
+    function Two:forward(x) return x, x * 0 end
+    local One = nn.Module:subclass("One")
+    function One:forward(x) return x + 1 end
+    for _, n in ipairs{1, 2, 15, 16, 17, 32, 33, 40} do
+      local modules = {}
+      for i = 1, n do modules[i] = One() end
+      assert.are.equal(n, nn.Sequential(modules)(lt.zeros(1)):item())
+      for _, at in ipairs{1, math.ceil(n / 2), n} do
+        local mixed = {}
+        for i = 1, n do mixed[i] = i < at and One() or i == at and Two() or Plus() end
+        local x, y, more = nn.Sequential(mixed)(lt.zeros(1))
+        assert.are.same({n - 1, 0}, {x:item(), y:item()})
+        assert.is_nil(more)
+      end
+    end
+  end)
+
   it("is sliced as Python slices and keeps names", function()
     local seq = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU())
     local function classes(slice)

@@ -8,7 +8,7 @@ local slices = require("lunette.nn.slices")
 
 local Module, fail, describe = class.Module, arguments.fail, arguments.describe
 local is_module, is_int = arguments.is_module, arguments.is_int
-local getmetatable, select, unpack, type = getmetatable, select, unpack, type
+local getmetatable, select, unpack, type, min = getmetatable, select, unpack, type, math.min
 
 local container = {}
 
@@ -104,18 +104,56 @@ local function keep(...)
   return nil, {n = select("#", ...), ...}
 end
 
+local function pack(...) return {n = select("#", ...), ...} end
+
+-- Calls the modules from position i on with several values.
+local function run_several(names, fields, i, values)
+  for k = i, #names do values = pack(fields[names[k]](unpack(values, 1, values.n))) end
+  return unpack(values, 1, values.n)
+end
+
+local LONGEST = 16 -- modules; a longer Sequential runs in pieces of so many
+local runners = {}
+
+-- Calls n modules one after the other, from position `first` on, with one value. Straight code, since LuaJIT compiles a loop over different modules
+-- only after it has seen each of them in every turn.
+local function runner(n)
+  if runners[n] then return runners[n] end
+  local lines = {"local keep = ... return function(names, fields, first, x) local several"}
+  for i = 0, n - 1 do
+    lines[#lines + 1] = ("x, several = keep(fields[names[first + %d]](x))"):format(i)
+    lines[#lines + 1] = ("if several then return nil, several, first + %d end"):format(i + 1)
+  end
+  lines[#lines + 1] = "return x end"
+  runners[n] = assert(loadstring(table.concat(lines, "\n"), "=lunette.sequential"))(keep)
+  return runners[n]
+end
+
+-- The same for any number, in pieces.
+local function run_pieces(names, fields, x)
+  local first, several = 1, nil
+  while not several and first <= #names do
+    local n = min(#names - first + 1, LONGEST)
+    local behind
+    x, several, behind = runner(n)(names, fields, first, x)
+    first = behind or first + n
+  end
+  return x, several, first
+end
+
 function Sequential:forward(...)
   local record = getmetatable(self)
   local names, fields = record.module, record.__index
   local x, several = keep(...)
-  for i = 1, #names do
-    if several then
-      x, several = keep(fields[names[i]](unpack(several, 1, several.n)))
+  local n, first = #names, 1
+  if not several then
+    if n <= LONGEST then
+      x, several, first = runner(n)(names, fields, 1, x)
     else
-      x, several = keep(fields[names[i]](x))
+      x, several, first = run_pieces(names, fields, x)
     end
   end
-  if several then return unpack(several, 1, several.n) end
+  if several then return run_several(names, fields, first, several) end
   return x
 end
 
