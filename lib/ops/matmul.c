@@ -76,12 +76,8 @@ static bool check_inner(ln_rule *r, const ln_tensor *a, const ln_tensor *b, int6
 
 /* A borrowed look at a matrix, turned. */
 static ln_tensor turned(const ln_tensor *t) {
-  ln_tensor v = *t;
-  v.shape[0] = t->shape[1];
-  v.shape[1] = t->shape[0];
-  v.stride[0] = t->stride[1];
-  v.stride[1] = t->stride[0];
-  return v;
+  const int64_t shape[2] = {t->shape[1], t->shape[0]}, stride[2] = {t->stride[1], t->stride[0]};
+  return ln_look(t, shape, stride, 2);
 }
 
 static ln_tensor with_vector(const ln_tensor *t, bool as_row) {
@@ -206,12 +202,13 @@ void baddbmm_forward(ln_rule *r) { add_product(r, 3); }
 
 /* -- linear -- */
 
-/* t as a matrix of rows, borrowed. */
-static bool as_rows(ln_rule *r, ln_tensor *t, ln_tensor *out) {
-  if (t->ndim != 2) t = r_dense(r, t, t->dtype);
-  if (!t) return false;
-  *out = t->ndim == 2 ? *t : ln_look(t, (int64_t[]){ln_numel(t->shape, t->ndim - 1), t->shape[t->ndim - 1]}, NULL, 2);
-  return true;
+/* t as a matrix of rows: itself, or a look at its memory in `room`. */
+static const ln_tensor *as_rows(ln_rule *r, ln_tensor *t, ln_tensor *room) {
+  if (t->ndim == 2) return t;
+  t = r_dense(r, t, t->dtype);
+  if (!t) return NULL;
+  *room = ln_look(t, (const int64_t[]){ln_numel(t->shape, t->ndim - 1), t->shape[t->ndim - 1]}, NULL, 2);
+  return room;
 }
 
 void linear_forward(ln_rule *r) {
@@ -231,31 +228,36 @@ void linear_forward(ln_rule *r) {
   int64_t shape[16];
   memcpy(shape, input->shape, sizeof(int64_t) * (size_t)input->ndim);
   shape[input->ndim - 1] = weight->shape[0];
-  ln_tensor *made = r_out(r, 0, shape, input->ndim, input->dtype), *row = bias ? r_dense(r, bias, bias->dtype) : NULL, x, wt = turned(weight);
-  if (!made || !as_rows(r, input, &x)) return;
-  ln_tensor y = ln_look(made, (int64_t[]){x.shape[0], weight->shape[0]}, NULL, 2);
-  product(r, &x, &wt, &y, 1, 0, row);
+  ln_tensor *made = r_out(r, 0, shape, input->ndim, input->dtype), *row = bias ? r_dense(r, bias, bias->dtype) : NULL, room;
+  const ln_tensor *x = as_rows(r, input, &room);
+  if (!made || !x) return;
+  ln_tensor wt = turned(weight), y = ln_look(made, (const int64_t[]){x->shape[0], weight->shape[0]}, NULL, 2);
+  product(r, x, &wt, &y, 1, 0, row);
 }
 
 /* One product or sum for each gradient, without the operators in between. */
 void linear_backward(ln_rule *r) {
   ARGS(linear);
-  ln_tensor g, x, *dx;
-  if (!as_rows(r, r->g[0], &g)) return;
-  if (r->needs[0] && (dx = r_new(r, input->shape, input->ndim, input->dtype))) {
-    ln_tensor y = ln_look(dx, (int64_t[]){g.shape[0], weight->shape[1]}, NULL, 2);
-    product(r, &g, weight, &y, 1, 0, NULL);
-    r_give(r, 0, dx);
+  ln_tensor g_room, x_room, *dx = NULL, *dw = NULL, *db = NULL;
+  const ln_tensor *g = as_rows(r, r->g[0], &g_room), *x = r->needs[1] ? as_rows(r, input, &x_room) : NULL;
+  if (r->needs[0]) dx = r_new(r, input->shape, input->ndim, input->dtype);
+  if (r->needs[1]) dw = r_new(r, weight->shape, 2, weight->dtype);
+  if (bias && r->needs[2]) db = r_new(r, bias->shape, 1, bias->dtype);
+  if (!r_ok(r)) return;
+  if (dx) {
+    ln_tensor rows = ln_look(dx, (const int64_t[]){g->shape[0], weight->shape[1]}, NULL, 2);
+    product(r, g, weight, &rows, 1, 0, NULL);
   }
-  if (r->needs[1] && as_rows(r, input, &x) && (dx = r_new(r, weight->shape, 2, weight->dtype))) {
-    ln_tensor turned_g = turned(&g);
-    product(r, &turned_g, &x, dx, 1, 0, NULL);
-    r_give(r, 1, dx);
+  if (dw) {
+    ln_tensor columns = turned(g);
+    product(r, &columns, x, dw, 1, 0, NULL);
   }
-  if (bias && r->needs[2] && (dx = r_new(r, bias->shape, 1, bias->dtype))) {
+  if (db) {
     ln_fold fold;
-    ln_fold_init(&fold, LN_FOLD_SUM, &g, 1, dx, false);
+    ln_fold_init(&fold, LN_FOLD_SUM, g, 1, db, false);
     KERNEL(r, fold, &fold);
-    r_give(r, 2, dx);
   }
+  r_give(r, 0, dx);
+  r_give(r, 1, dw);
+  r_give(r, 2, db);
 }

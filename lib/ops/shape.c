@@ -29,7 +29,14 @@ ln_rows ln_rows_along(const ln_tensor *x, int dim) {
 }
 
 ln_tensor ln_look(const ln_tensor *t, const int64_t *shape, const int64_t *stride, int ndim) {
-  ln_tensor v = *t;
+  ln_tensor v; /* a header is large: only what is looked at is copied */
+  v.dtype = t->dtype;
+  v.device = t->device;
+  v.flags = 0;
+  v.data = t->data;
+  v.storage = t->storage;
+  v.node = v.accumulator = NULL;
+  v.base = v.grad = NULL;
   ln_set_geometry(&v, shape, stride, ndim);
   return v;
 }
