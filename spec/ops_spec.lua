@@ -37,6 +37,21 @@ local layouts = {
   expanded = function(t) return t["0:1"]:expand(t.shape) end,
 }
 
+--- The gradients of fn's first output, weighted by numbers, with a graph or without: by the operators' texts, or by what is fused.
+local function gradients(fn, inputs, create_graph)
+  local wanted, y = {}, (fn(unpack(inputs)))
+  for _, t in ipairs(inputs) do
+    if t.requires_grad then wanted[#wanted + 1] = t end
+  end
+  local weights = sample({low = -1, high = 1}, {y.shape:unpack()}, 7)
+  return lt.autograd.grad({y}, wanted, {weights}, {create_graph = create_graph})
+end
+
+local function assert_same_gradients(fn, inputs)
+  local fused, text = gradients(fn, inputs, false), gradients(fn, inputs, true)
+  for i = 1, #fused do assert.is_true(lt.allclose(fused[i], text[i], 1e-12, 1e-13), "of input " .. i) end
+end
+
 local function apply(info, list) return ops[info.name](unpack(list)) end
 
 for _, info in ipairs(ops.list) do
@@ -85,11 +100,14 @@ for _, info in ipairs(ops.list) do
           local function fn(...) return ops[info.name](...) end
           assert.is_true(gradcheck(fn, list))
           assert.is_true(gradgradcheck(fn, list))
+          assert_same_gradients(fn, list)
         end)
       end
     end)
   end
 end
+
+local ROWS = sample({low = 0.3, high = 1.7}, {2, 5}, 2) -- what a first input of this shape is
 
 --- name -> function of float64 inputs, and the shapes of these.
 local structured = {
@@ -98,6 +116,8 @@ local structured = {
   var = {function(x) return x:var(1) end, {2, 4}},
   std = {function(x) return x:std({0, 1}) end, {2, 4}},
   prod = {function(x) return x:prod(1) end, {2, 3}},
+  prod_beside_zeros = {function(x) return (x * lt.tensor({{1, 0, 1, 1}, {0, 1, 0, 1}, {1, 1, 1, 1}}, {dtype = "float64"})):prod({0, 1}) end, {3, 4}},
+  prod_of_a_row_with_a_zero = {function(x) return (x - ROWS["1:2, 2:3"]):prod(1) end, {2, 5}},
   amax = {function(x) return x:amax(0) end, {3, 2}},
   max_dim = {function(x) return (x:max(1)) end, {2, 3}},
   norm = {function(x) return x:norm(3, 1) end, {2, 3}},
@@ -123,6 +143,11 @@ local structured = {
   max_pool2d = {function(x) return (lt.max_pool2d(x, 2)) end, {1, 2, 4, 4}},
   avg_pool2d = {function(x) return lt.avg_pool2d(x, 2, 1, 1) end, {1, 1, 3, 3}},
   batch_norm = {function(x, w, b) return lt.batch_norm(x, w, b, nil, nil, true) end, {3, 2, 2}, {2}, {2}},
+  batch_norm_of_two_dims = {function(x) return lt.batch_norm(x, nil, nil, nil, nil, true) end, {4, 3}},
+  batch_norm_in_evaluation = {function(x, w, b)
+    local mean, variance = lt.tensor({0.3, 1.2}, {dtype = "float64"}), lt.tensor({0.7, 2}, {dtype = "float64"})
+    return lt.batch_norm(x, w, b, mean, variance)
+  end, {3, 2, 2}, {2}, {2}},
   mse_loss = {function(x, y) return lt.mse_loss(x, y) end, {2, 3}, {2, 3}},
   cross_entropy = {function(x) return lt.cross_entropy(x, lt.LongTensor {2, 0}, {label_smoothing = 0.1}) end, {2, 3}},
   amin = {function(x) return x:amin(0) end, {3, 2}},
@@ -186,6 +211,7 @@ describe("the gradient of", function()
       for i = 2, #case do inputs[i - 1] = sample({low = 0.3, high = 1.7}, case[i], i):requires_grad_() end
       assert.is_true(gradcheck(case[1], inputs))
       assert.is_true(gradgradcheck(case[1], inputs))
+      assert_same_gradients(case[1], inputs)
     end)
   end
 
