@@ -114,7 +114,9 @@ enum ln_op_flags {
   LN_FLAG_NO_BOOL = 64,      /* elementwise: not defined for bool */
   LN_FLAG_DIVISOR = 128,     /* elementwise: a whole second operand must not be 0 */
   LN_FLAG_WHOLE_POWER = 256, /* elementwise: a whole number as second operand must not be negative */
-  LN_FLAG_FLOATING = 512     /* the first input must be of a floating dtype */
+  LN_FLAG_FLOATING = 512,    /* the first input must be of a floating dtype */
+  LN_FLAG_PART = 1024,       /* a view of some of the elements: its gradient is added into that part of the input's */
+  LN_FLAG_LINKED = 2048      /* the gradient counts as a function of the inputs, though its derivatives by them are 0 */
 };
 
 /* One row of ops.def as the program sees it. */

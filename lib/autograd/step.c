@@ -76,8 +76,87 @@ static void release_all(ln_tensor **t, int n) {
     if (t[i] && t[i]->storage) ln_tensor_release(t[i]);
 }
 
+/* -- Gradients of parts -- */
+
+/* Where the gradient of the input is collected, if it is there for this alone, so that a part of it can be added in place; made when there is none. */
+static ln_tensor *collecting(const ln_node *n, ln_tensor **slot, int dtype) {
+  const ln_tensor *t = *slot;
+  if (!t) {
+    ln_tensor *zeros;
+    if (ln_new(n->dims, n->ndim[0], n->dtype[0], n->device, &zeros) != LN_OK) return NULL;
+    if (ln_zero(zeros) == LN_OK) return *slot = zeros;
+    ln_tensor_release(zeros);
+    return NULL;
+  }
+  bool own = t->refs == 1 && t->storage->refs == 1 && !t->node && t->dtype == dtype && ln_is_dense(t);
+  return own ? *slot : NULL;
+}
+
+/* The gradient of select, slice ... goes straight into its part of what has arrived for the input: otherwise each row of a tensor that is used row
+ * by row would be a gradient as large as the tensor. False: to be done as usual. */
+static bool add_part(ln_engine *e, int *status) {
+  const ln_node *n = e->node;
+  const ln_edge *edge = &n->edges[0];
+  ln_tensor *g = n->grads[0], *part;
+  if (e->create_graph || !(ln_row(n->op)->info.flags & LN_FLAG_PART) || g->dtype != n->dtype[0] || (ln_me()->mode & LN_MODE_ANOMALY)) return false;
+  ln_tensor *whole = collecting(n, &edge->next->grads[edge->output], g->dtype);
+  if (!whole) return false;
+  *status = ln_run(n->op, &whole, 1, n->attrs, false, &part);
+  if (*status != LN_OK) return true;
+  ln_tensor *const in[2] = {part, g};
+  *status = ln_run(LN_OP_add, in, 2, NULL, true, NULL);
+  ln_tensor_release(part);
+  return true;
+}
+
+/* -- Gradients that are functions of an input without a derivative -- */
+
+/* Does what the gradient of input i was made of include that input, or the result? */
+static bool depends(const ln_op_row *row, int i) {
+  uint64_t in = 0;
+  uint32_t out = 0;
+  if (row->info.flags & LN_FLAG_LINKED) return true;
+  if (row->info.kind == LN_STRUCTURED && !row->gradient_text) return false;
+  ln_program_keeps(ln_gradient_program(row), i, &in, &out);
+  return out || ((in >> i) & 1);
+}
+
+/* dx, constant as far as operators can see, becomes a function of input i whose gradient is 0: `copy` of dx over the input. */
+static int link_to_input(ln_node *n, int i, ln_tensor **dx) {
+  const int64_t *dims = n->dims;
+  for (int k = 0; k < i; k++) dims += n->ndim[k] < 0 ? 0 : 2 * n->ndim[k];
+  ln_tensor *made = ln_alias(*dx);
+  ln_node *link = made ? ln_node_new(LN_OP_copy, 2, 1, 0, 2 * n->ndim[i], NULL, 0) : NULL;
+  if (link) {
+    for (int k = 0; k < 2; k++) {
+      link->ndim[k] = n->ndim[i];
+      link->dtype[k] = n->dtype[i];
+      memcpy(link->dims + 2 * k * n->ndim[i], dims, 2 * sizeof *dims * (size_t)n->ndim[i]);
+    }
+    link->device = n->device;
+    link->edges[0] = n->edges[i];
+    ln_node_retain(link->edges[0].next);
+    ln_node_own_outputs(link, made, 0);
+    ln_node_release(link);
+    ln_tensor_release(*dx);
+    *dx = made;
+    return LN_OK;
+  }
+  if (made) ln_tensor_release(made);
+  return LN_NOMEM;
+}
+
+static int link_all(ln_engine *e, const ln_op_row *row) {
+  ln_node *n = e->node;
+  for (int i = 0; i < n->n_in; i++)
+    if (e->dx[i] && n->edges[i].next && !ln_wants_grad(e->dx[i]) && depends(row, i)) LN_TRY(link_to_input(n, i, &e->dx[i]));
+  return LN_OK;
+}
+
 int ln_engine_backward(ln_engine *e) {
   static const ln_attrs none;
+  int part_status = LN_OK;
+  if (add_part(e, &part_status)) return part_status;
   ln_node *n = e->node;
   room small;
   large_room l;
@@ -106,7 +185,7 @@ int ln_engine_backward(ln_engine *e) {
   release_all(small.out, LN_MAX_OUTPUTS);
   release_all(small.extra, LN_MAX_EXTRAS);
   if (l.in != small.in) free_large(&l);
-  return r.status;
+  return r.status == LN_OK && e->create_graph ? link_all(e, r.row) : r.status;
 }
 
 /* -- What Lua asks while the engine waits -- */

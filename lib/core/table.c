@@ -16,7 +16,9 @@ enum {
   NO_BOOL = LN_FLAG_NO_BOOL,
   DIVISOR = LN_FLAG_DIVISOR,
   WHOLE_POWER = LN_FLAG_WHOLE_POWER,
-  FLOATING = LN_FLAG_FLOATING
+  FLOATING = LN_FLAG_FLOATING,
+  PART = LN_FLAG_PART,
+  LINKED = LN_FLAG_LINKED
 };
 
 /* -- Elementwise rows. A derivative is its text; NONE means no gradient. -- */

@@ -159,22 +159,42 @@ bool ln_is_dense(const ln_tensor *t) {
 
 void ln_tensor_retain(ln_tensor *t) { t->refs++; }
 
-void ln_tensor_release(ln_tensor *t) {
-  while (t && --t->refs == 0) {
-    ln_tensor *base = t->base, *grad = t->grad;
-    ln_node *node = t->node;
-    if (t->hook) ln_dead_push(t->hook);
-    if (t->flags & LN_RETAIN_GRAD) ln_node_forget(t);
-    t->generation++; /* stale from here on, also for what the calls below reach */
-    ln_storage_release(t->storage);
-    header_free(ln_me(), t);
-    if (node) ln_node_release(node);
-    if (grad) ln_tensor_release(grad);
-    t = base;
-  }
+static void free_tensor(ln_tensor *t) {
+  ln_node *node = t->node;
+  if (t->hook) ln_dead_push(t->hook);
+  if (t->flags & LN_RETAIN_GRAD) ln_node_forget(t);
+  t->generation++; /* stale from here on, also for what the calls below reach */
+  ln_storage_release(t->storage);
+  header_free(ln_me(), t);
+  if (node) ln_node_release(node);
 }
 
-/* The handle stays readable: a finalizer of Lua may still reach one that the collector has finalized in the same cycle. No tensor has generation 0. */
+/* Tensors that own others, a base or a gradient, wait in a list while one is freed: a chain of any length is freed without recursion. */
+static void free_owner(ln_tensor *t) {
+  static _Thread_local ln_tensor *doomed __attribute__((tls_model("initial-exec")));
+  static _Thread_local bool freeing __attribute__((tls_model("initial-exec")));
+  t->accumulator = (ln_node *)doomed; /* the link: nothing asks for it any more */
+  doomed = t;
+  if (freeing) return;
+  freeing = true;
+  while (doomed) {
+    ln_tensor *next = doomed, *base = next->base, *grad = next->grad;
+    doomed = (ln_tensor *)next->accumulator;
+    free_tensor(next);
+    if (grad) ln_tensor_release(grad);
+    if (base) ln_tensor_release(base);
+  }
+  freeing = false;
+}
+
+void ln_tensor_release(ln_tensor *t) {
+  if (--t->refs) return;
+  if (t->base || t->grad)
+    free_owner(t);
+  else
+    free_tensor(t);
+}
+
 void ln_handle_release(ln_handle *h) {
   if (h->_p && h->_p->generation == h->_gen) {
     h->_gen = 0;
