@@ -224,7 +224,7 @@ int ln_node_unpack(ln_node *n, int slot, ln_tensor **out) {
                    ln_shape_text(s->t->shape, s->t->ndim), s->t->storage->version, s->version, n->place ? "; the operator was called at " : "",
                    n->place ? n->place : "");
   }
-  if (s->kind == LN_SAVED_OUTPUT && ln_me()->mode & LN_MODE_GRAD) {
+  if (s->kind == LN_SAVED_OUTPUT && (ln_me()->mode & LN_MODE_GRAD) && ln_is_float(s->t->dtype)) {
     ln_tensor *t = ln_alias(s->t);
     if (!t) return LN_NOMEM;
     ln_node_own_outputs(n, t, s->place);

@@ -86,7 +86,7 @@ lazily("read_file", "lunette.save", "read_file")
 
 -- Functions that are methods too ---------------------------------------------------------------------------------------------------------
 
-local METHODS = {"split", "chunk", "unbind", "tile", "equal", "allclose", "where", "dot", "mv", "t", "numel", "masked_fill", "is_floating_point", "index_put"}
+local METHODS = {"split", "chunk", "unbind", "tile", "equal", "allclose", "where", "dot", "mv", "t", "numel", "is_floating_point", "index_put"}
 for _, name in ipairs(METHODS) do lt[name] = T[name] end
 lt.where = ops.where
 lt.concat = ops.cat

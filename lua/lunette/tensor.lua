@@ -278,16 +278,6 @@ function T.random_(t, from, to_)
   return ops.random_(t, from, to_)
 end
 
-function T.masked_fill(t, mask, value)
-  if is_tensor(value) then value = value:item() end
-  return ops.masked_fill(t, mask, value)
-end
-
-function T.masked_fill_(t, mask, value)
-  if is_tensor(value) then value = value:item() end
-  return ops.masked_fill_(t, mask, value)
-end
-
 --- where(condition, other): this tensor where condition is true.
 function T.where(t, condition, other) return ops.where(condition, t, other) end
 
