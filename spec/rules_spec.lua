@@ -189,13 +189,11 @@ describe("gradients", function()
 
   it("may form a long chain", function()
     local first = lt.zeros(1)
-    local last = first
     for _ = 1, 400000 do
-      local next = lt.zeros(1)
-      last.grad = next
-      last = next
+      local holder = lt.zeros(1)
+      holder.grad = first
+      first = holder
     end
-    last = nil
     first.grad = nil
     collectgarbage()
     assert.is_nil(first.grad)
