@@ -144,6 +144,18 @@ typedef struct ln_norm {
   double eps;
 } ln_norm;
 
+/* Layer normalisation of contiguous rows x [rows, size]; float statistics for half types. */
+typedef struct ln_row_norm {
+  int dtype;
+  int64_t rows, size;
+  double eps;
+  const char *x, *dy;
+  char *y, *dx;
+  const void *weight, *bias; /* compute dtype (float or double), [size], may be NULL */
+  void *mean, *rstd;         /* compute dtype, [rows]; written forward */
+  void *dweight, *dbias;     /* compute dtype, [size], may be NULL, as dx may */
+} ln_row_norm;
+
 /* Work along `size` of [outer, size, inner], contiguous: x -> out, and for softmax_dx y, dy -> out. */
 typedef struct ln_rows {
   int dtype;

@@ -148,6 +148,10 @@ local structured = {
     local mean, variance = lt.tensor({0.3, 1.2}, {dtype = "float64"}), lt.tensor({0.7, 2}, {dtype = "float64"})
     return lt.batch_norm(x, w, b, mean, variance)
   end, {3, 2, 2}, {2}, {2}},
+  layer_norm = {function(x, w, b) return lt.layer_norm(x, {3, 2}, w, b) end, {2, 3, 2}, {3, 2}, {3, 2}},
+  layer_norm_without_weight = {function(x) return lt.layer_norm(x, {4}) end, {3, 4}},
+  cosine_similarity = {function(a, b) return lt.cosine_similarity(a, b) end, {2, 3}, {1, 3}},
+  roll = {function(x) return x:roll({1, -4}, {0, 1}) * x:roll(2) end, {2, 3}},
   mse_loss = {function(x, y) return lt.mse_loss(x, y) end, {2, 3}, {2, 3}},
   cross_entropy = {function(x) return lt.cross_entropy(x, lt.LongTensor {2, 0}, {label_smoothing = 0.1}) end, {2, 3}},
   amin = {function(x) return x:amin(0) end, {3, 2}},

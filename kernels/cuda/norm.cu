@@ -1,4 +1,5 @@
-/* norm.cu - batch normalisation over x [N, C, M] in any strides: a team per channel for the sums, an index per element for the rest. */
+/* norm.cu - batch normalisation over x [N, C, M] in any strides: a team per channel for the sums, an index per element for the rest; layer
+ * normalisation of rows, a team each. */
 #include "kernels.h"
 
 namespace {
@@ -118,6 +119,78 @@ template <class T> const char *backward(const ln_norm *w, int device) {
   return w->dx ? ln_each(device, w->n * w->c * w->m, gradient_body<T>{*w, item, (const pair *)memory}) : NULL;
 }
 
+/* -- Layer normalisation -- */
+
+template <class T> struct layer_forward {
+  ln_row_norm w;
+  int item;
+  LN_BODY T x(int64_t row, int64_t k) const { return ln_load<T>(w.x + (row * w.size + k) * item, w.dtype); }
+  template <class Team> LN_BODY void operator()(int64_t row, const Team &team) const {
+    double sum = 0, squares = 0;
+    for (int64_t k = team.rank(); k < w.size; k += team.size()) sum += x(row, k);
+    T mean = (T)(team.all(sum, ln_meet_sum()) / (double)w.size);
+    for (int64_t k = team.rank(); k < w.size; k += team.size()) {
+      double v = x(row, k) - mean;
+      squares += v * v;
+    }
+    T rstd = (T)(1 / sqrt(team.all(squares, ln_meet_sum()) / (double)w.size + w.eps));
+    for (int64_t k = team.rank(); k < w.size; k += team.size())
+      ln_store<T>(w.y + (row * w.size + k) * item, w.dtype, (x(row, k) - mean) * rstd * number<T>(w.weight, k, 1) + number<T>(w.bias, k, 0));
+    if (team.rank()) return;
+    ((T *)w.mean)[row] = mean;
+    ((T *)w.rstd)[row] = rstd;
+  }
+};
+
+/* dy of an element and the normalised x there. */
+template <class T> struct layer_element {
+  ln_row_norm w;
+  int item;
+  LN_BODY T dy(int64_t row, int64_t k) const { return ln_load<T>(w.dy + (row * w.size + k) * item, w.dtype); }
+  LN_BODY T hat(int64_t row, int64_t k) const {
+    return (ln_load<T>(w.x + (row * w.size + k) * item, w.dtype) - ((const T *)w.mean)[row]) * ((const T *)w.rstd)[row];
+  }
+};
+
+template <class T> struct layer_backward {
+  layer_element<T> e;
+  template <class Team> LN_BODY void operator()(int64_t row, const Team &team) const {
+    const ln_row_norm &w = e.w;
+    pair v = {0, 0};
+    for (int64_t k = team.rank(); k < w.size; k += team.size()) {
+      double scaled = e.dy(row, k) * number<T>(w.weight, k, 1);
+      v.a += scaled;
+      v.b += scaled * e.hat(row, k);
+    }
+    v = team.all(v, meet_pairs());
+    T shift = (T)(v.a / (double)w.size), slope = (T)(v.b / (double)w.size), rstd = ((const T *)w.rstd)[row];
+    for (int64_t k = team.rank(); k < w.size; k += team.size())
+      ln_store<T>(w.dx + (row * w.size + k) * e.item, w.dtype, rstd * (e.dy(row, k) * number<T>(w.weight, k, 1) - shift - e.hat(row, k) * slope));
+  }
+};
+
+/* A column of the gradients of weight and bias. */
+template <class T> struct layer_columns {
+  layer_element<T> e;
+  template <class Team> LN_BODY void operator()(int64_t k, const Team &team) const {
+    pair v = {0, 0};
+    for (int64_t row = team.rank(); row < e.w.rows; row += team.size()) {
+      v.a += e.dy(row, k);
+      v.b += e.dy(row, k) * e.hat(row, k);
+    }
+    v = team.all(v, meet_pairs());
+    if (team.rank()) return;
+    if (e.w.dweight) ((T *)e.w.dweight)[k] = (T)v.b;
+    if (e.w.dbias) ((T *)e.w.dbias)[k] = (T)v.a;
+  }
+};
+
+template <class T> const char *layer_gradients(const ln_row_norm *w, int device) {
+  layer_element<T> e = {*w, ln_gpu_size_of(w->dtype)};
+  if (w->dx) LN_GPU_TRY(ln_teams(device, w->rows, w->size, false, layer_backward<T>{e}));
+  return w->dweight || w->dbias ? ln_teams(device, w->size, w->rows, true, layer_columns<T>{e}) : NULL;
+}
+
 } // namespace
 
 const char *ln_gpu_batch_norm(const ln_norm *n, int device) {
@@ -128,4 +201,14 @@ const char *ln_gpu_batch_norm(const ln_norm *n, int device) {
 const char *ln_gpu_batch_norm_dx(const ln_norm *n, int device) {
 #define NORM_DX(T) backward<T>(n, device)
   LN_BY_FLOAT(n->dtype, NORM_DX);
+}
+
+const char *ln_gpu_layer_norm(const ln_row_norm *w, int device) {
+#define LAYER(T) ln_teams(device, w->rows, w->size, false, layer_forward<T>{*w, ln_gpu_size_of(w->dtype)})
+  LN_BY_FLOAT(w->dtype, LAYER);
+}
+
+const char *ln_gpu_layer_norm_dx(const ln_row_norm *w, int device) {
+#define LAYER_DX(T) layer_gradients<T>(w, device)
+  LN_BY_FLOAT(w->dtype, LAYER_DX);
 }

@@ -236,6 +236,10 @@ static bool run_on_numbers(machine *m, const ln_instruction *i) {
   const ln_op_row *row = ln_row(i->a);
   value *args = m->stack + m->top - i->n, y;
   if (row->info.kind == LN_STRUCTURED || i->n == 0) return false;
+  if (i->a == LN_OP_neg && args[0].kind == V_LIST) {
+    for (int k = 0; k < args[0].n; k++) args[0].list[k] = -args[0].list[k];
+    return true;
+  }
   if ((row->info.flags & LN_FLAG_CONDITION) && is_number(&args[0])) {
     value *chosen = as_number(&args[0]) != 0 ? &args[1] : &args[2];
     y = *chosen;
@@ -286,11 +290,12 @@ static void push_shape(machine *m, const ln_tensor *x) {
   memcpy(v->list, x->shape, sizeof *x->shape * (size_t)x->ndim);
 }
 
-static void push_dims_but(machine *m, int ndim, int dim) {
+/* The dims from `first` on, without one. */
+static void push_dims(machine *m, int first, int ndim, int without) {
   value *v = push(m, V_LIST);
   v->n = 0;
-  for (int i = 0; i < ndim; i++)
-    if (i != dim) v->list[v->n++] = i;
+  for (int i = first < 0 ? 0 : first; i < ndim; i++)
+    if (i != without) v->list[v->n++] = i;
 }
 
 static ln_tensor *corner(ln_rule *r, ln_tensor *t, const ln_tensor *x) {
@@ -325,7 +330,8 @@ static void run_builtin(machine *m, const ln_instruction *i) {
     case LN_FN_ZEROS: push_owned(m, r_zeros(r, x->shape, x->ndim, x->dtype)); break;
     case LN_FN_HAS: push(m, V_BOOL)->i = args[0].kind != V_NONE; break;
     case LN_FN_IS_FLOATING: push(m, V_BOOL)->i = ln_is_float(x->dtype); break;
-    case LN_FN_DIMS_BUT: push_dims_but(m, x->ndim, (int)as_whole(&args[1])); break;
+    case LN_FN_DIMS_BUT: push_dims(m, 0, x->ndim, (int)as_whole(&args[1])); break;
+    case LN_FN_LAST_DIMS: push_dims(m, x->ndim - args[1].n, x->ndim, -1); break;
     case LN_FN_CORNER: push_owned(m, corner(r, x, args[1].t)); break;
     case LN_FN_SPREAD: push_owned(m, r_spread(r, x, dims_mask(m, &args[2], args[1].t->ndim), args[1].t->ndim)); break;
     default: push_owned(m, x->dtype == LN_FLOAT64 ? x : r_to(r, x, LN_FLOAT32));

@@ -164,6 +164,11 @@ void r_result(ln_rule *r, int i, ln_tensor *t) {
     if (fits_target(r, t->shape, t->ndim, t->dtype) && take_target(r) && t != r->target) r_copy(r, r->target, t);
     return;
   }
+  if (t->base && r->row->info.grad != LN_GRAD_RECORDED) { /* a view of a temporary is nobody's view */
+    r->out[i] = ln_alias(t);
+    r_status(r, r->out[i] ? LN_OK : LN_NOMEM);
+    return;
+  }
   ln_tensor_retain(t);
   r->out[i] = t;
 }

@@ -1,4 +1,4 @@
-/* join.c - several tensors as one: cat and stack. */
+/* join.c - several tensors as one: cat, stack, and roll, which joins parts in another order. */
 #include "shape.h"
 
 static bool is_legacy_empty(const ln_tensor *t) { return t->ndim == 1 && t->shape[0] == 0; }
@@ -106,4 +106,27 @@ void stack_backward(ln_rule *r) {
     r_give(r, i, part);
     r_drop(r, part);
   }
+}
+
+/* Two parts exchanged along dim. */
+static ln_tensor *exchange(ln_rule *r, ln_tensor *x, int dim, int64_t shift) {
+  SLOTS(cat);
+  int64_t n = x->shape[dim], first = n ? (shift % n + n) % n : 0;
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
+  ln_attrs_int(&attrs, a_dim, dim);
+  ln_tensor *const parts[2] = {r_narrow(r, x, dim, n - first, first), r_narrow(r, x, dim, 0, n - first)};
+  return parts[0] && parts[1] ? r_do(r, LN_OP_cat, parts, 2, &attrs) : NULL;
+}
+
+void roll_forward(ln_rule *r) {
+  ARGS(roll);
+  static const int64_t first;
+  const int64_t *shifts, *dims = &first;
+  int n = r_list(r, a_shifts, &shifts), n_dims = r_has(r, a_dims) ? r_list(r, a_dims, &dims) : 1, dim = 0;
+  if (!r_require(r, n == n_dims, "shifts %s and dims %s differ in length", ln_shape_text(shifts, n), ln_shape_text(dims, n_dims))) return;
+  ln_tensor *x = r_has(r, a_dims) ? input : r_reshape(r, input, &input->numel, 1);
+  for (int i = 0; i < n && x; i++)
+    if (r_status(r, ln_wrap_dim(r->name, dims[i], x->ndim, &dim)) && x->ndim > 0) x = exchange(r, x, dim, shifts[i]);
+  r_result(r, 0, r_reshape(r, x, input->shape, input->ndim));
 }

@@ -1,4 +1,4 @@
-/* norm.c - batch normalisation (Ioffe and Szegedy, 2015): statistics, running averages, gradients. */
+/* norm.c - batch normalisation (Ioffe and Szegedy, 2015): statistics, running averages, gradients; layer normalisation (Ba et al., 2016). */
 #include "shape.h"
 
 /* x [N, C, ...] seen as [N, C, M]: the dims behind the channels must follow each other in memory. */
@@ -104,6 +104,69 @@ void batch_norm_backward(ln_rule *r) {
   n.dbias = data_of(db);
   if (dx) fold_positions(dx, n.dx_stride);
   if (input->numel) KERNEL(r, batch_norm_dx, &n);
+  r_give(r, 0, dx);
+  r_give(r, 1, dw);
+  r_give(r, 2, db);
+}
+
+/* -- layer_norm: rows of all that normalized_shape covers -- */
+
+static bool check_layer_norm(ln_rule *r, ln_row_norm *work) {
+  ARGS(layer_norm);
+  const int64_t *shape;
+  int n = r_list(r, a_normalized_shape, &shape), lead = input->ndim - n;
+  if (!r_require(r, n > 0 && lead >= 0 && ln_same_dims(input->shape + (lead < 0 ? 0 : lead), shape, lead < 0 ? 0 : n),
+                 "normalized_shape %s is not the end of the input's shape %s", ln_shape_text(shape, n), ln_shape_text(input->shape, input->ndim)))
+    return false;
+  for (int i = 0; i < 2; i++) {
+    const ln_tensor *t = i ? bias : weight;
+    if (!r_require(r, !t || (t->ndim == n && ln_same_dims(t->shape, shape, n)), "%s must have the shape %s, got %s", i ? "bias" : "weight",
+                   ln_shape_text(shape, n), ln_shape_text(t->shape, t->ndim)))
+      return false;
+  }
+  *work = (ln_row_norm){.dtype = input->dtype, .rows = ln_numel(input->shape, lead), .size = ln_numel(shape, n), .eps = r_float(r, a_eps)};
+  return true;
+}
+
+/* Kept for backward: mean and 1 / standard deviation of each row. */
+void layer_norm_forward(ln_rule *r) {
+  ARGS(layer_norm);
+  ln_row_norm work;
+  if (!check_layer_norm(r, &work)) return;
+  int dtype = compute_dtype(input->dtype);
+  ln_tensor *x = r_dense(r, input, input->dtype), *w = vector(r, weight, dtype), *shift = vector(r, bias, dtype);
+  ln_tensor *y = r_out(r, 0, input->shape, input->ndim, input->dtype);
+  ln_tensor *mean = r_keep(r, 0, r_new(r, &work.rows, 1, dtype)), *rstd = r_keep(r, 1, r_new(r, &work.rows, 1, dtype));
+  r->keep_in |= 3; /* the fused gradient reads input and weight whatever is asked for */
+  if (!r_ok(r) || input->numel == 0) return;
+  work.x = x->data;
+  work.y = y->data;
+  work.weight = data_of(w);
+  work.bias = data_of(shift);
+  work.mean = mean->data;
+  work.rstd = rstd->data;
+  KERNEL(r, layer_norm, &work);
+}
+
+void layer_norm_backward(ln_rule *r) {
+  ARGS(layer_norm);
+  ln_row_norm work;
+  if (!check_layer_norm(r, &work)) return;
+  int dtype = compute_dtype(input->dtype);
+  ln_tensor *x = r_dense(r, input, input->dtype), *dy = r_dense(r, r->g[0], input->dtype), *w = vector(r, weight, dtype);
+  ln_tensor *dx = r->needs[0] ? r_new(r, input->shape, input->ndim, input->dtype) : NULL;
+  ln_tensor *dw = weight && r->needs[1] ? r_zeros(r, weight->shape, weight->ndim, dtype) : NULL;
+  ln_tensor *db = bias && r->needs[2] ? r_zeros(r, bias->shape, bias->ndim, dtype) : NULL;
+  if (!r_ok(r)) return;
+  work.x = x->data;
+  work.dy = dy->data;
+  work.weight = data_of(w);
+  work.mean = r->extra[0]->data;
+  work.rstd = r->extra[1]->data;
+  work.dx = data_of(dx);
+  work.dweight = data_of(dw);
+  work.dbias = data_of(db);
+  if (input->numel > 0) KERNEL(r, layer_norm_dx, &work);
   r_give(r, 0, dx);
   r_give(r, 1, dw);
   r_give(r, 2, db);

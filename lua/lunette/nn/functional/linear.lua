@@ -5,6 +5,7 @@ local ops = require("lunette.ops")
 
 return function(F, define)
   F.linear = ops.linear
+  F.cosine_similarity = ops.cosine_similarity
 
   define("bilinear", {
     doc = "y[..., k] = sum_ij input1[..., i] weight[k, i, j] input2[..., j] + bias[k].",

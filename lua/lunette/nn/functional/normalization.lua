@@ -13,7 +13,9 @@ local function check_training(input, eps)
   end
 end
 
-return function(_, define)
+return function(F, define)
+  F.layer_norm = ops.layer_norm
+
   define("batch_norm", {
     takes = "input, running_mean, running_var, weight, bias, training, momentum, eps",
     call = function(input, running_mean, running_var, weight, bias, training, momentum, eps)
