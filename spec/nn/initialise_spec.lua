@@ -30,6 +30,15 @@ describe("nn.init", function()
     near(math.sqrt(6 / 300), init.kaiming_uniform_(t, {mode = "fan_out", nonlinearity = "relu"}):abs():max():item())
   end)
 
+  it("scales by the gain, and by that of the nonlinearity", function()
+    local function near(want, got) assert.is_true(math.abs(got / want - 1) < 0.05, want .. " " .. got) end
+    local t = lt.empty(100, 100)
+    near(0.3, init.xavier_normal_(t, 3):std():item())
+    near(3 * math.sqrt(6 / 200), init.xavier_uniform_(t, {gain = 3}):abs():max():item())
+    assert.are.equal(0.75, init.calculate_gain("selu"))
+    assert.are.equal(1, init.calculate_gain("conv_transpose3d"))
+  end)
+
   it("makes kernels that hand channels on", function()
     local conv = lt.nn.Conv2d(3, 3, 3, {padding = 1, bias = false})
     init.dirac_(conv.weight)

@@ -35,6 +35,13 @@ describe("Linear and its like", function()
     assert.has_error(function() m(x2, x1) end)
   end)
 
+  it("Bilinear starts in the bounds of its first input", function()
+    for p in nn.Bilinear(64, 4, 8):parameters() do
+      local most = p:abs():max():item()
+      assert.is_true(most <= 1 / 8 and most > 0.5 / 8)
+    end
+  end)
+
   it("Identity takes anything", function()
     local x = lt.ones(2)
     assert.is_true(nn.Identity(54, {unused = 0.1})(x) == x)

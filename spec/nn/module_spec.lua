@@ -174,6 +174,17 @@ describe("a module", function()
     assert.has_error(function() net:train(3) end)
   end)
 
+  it("switches training at any depth, through train methods of its own", function()
+    local deep = nn.Sequential(nn.Sequential(nn.Sequential(nn.Dropout())))
+    assert.is_false(deep:eval()[0][0][0].training)
+    assert.is_true(deep:train()[0][0][0].training)
+    local Frozen, parent = nn.Module:subclass("Frozen")
+    function Frozen:train() return parent.train(self, false) end
+    local holder = nn.Sequential(Frozen())
+    holder:train()
+    assert.is_false(holder[0].training)
+  end)
+
   it("applies a function to children first", function()
     local order = {}
     two_layers()(4):apply(function(m) order[#order + 1] = m.class.__name end)
@@ -206,6 +217,19 @@ describe("a module", function()
     for p in net:parameters() do assert.are.equal(0, p.grad:abs():sum():item()) end
     net:zero_grad{set_to_none = true}
     assert.is_nil(net.fc1.weight.grad)
+  end)
+
+  it("zeroes the gradients of parameters that came after the last time", function()
+    local net = nn.Sequential(nn.Linear(2, 2))
+    net:zero_grad()
+    net:append(nn.Linear(2, 2))
+    net(lt.ones(1, 2)):sum():backward()
+    net:zero_grad()
+    for p in net:parameters() do assert.are.equal(0, p.grad:abs():sum():item()) end
+    net[0].weight = nn.Parameter(lt.ones(2, 2))
+    net(lt.ones(1, 2)):sum():backward()
+    net:zero_grad()
+    assert.are.equal(0, net[0].weight.grad:abs():sum():item())
   end)
 
   it("freezes its parameters", function()
