@@ -298,7 +298,8 @@ T.mv = ops.matmul
 --- Are shape, dtype and all elements the same?
 function T.equal(a, b)
   if not is_tensor(b) then fail("equal: a tensor is expected, not " .. arguments.describe(b)) end
-  return C.ln_tensor_equal(pointer(a:cpu()), pointer(b:cpu()))
+  local x, y = a:cpu(), b:cpu() -- named, so that a collection while the second copy is made does not free the first
+  return C.ln_tensor_equal(pointer(x), pointer(y))
 end
 
 local parse_close = arguments.signature("allclose", "self:tensor, other:tensor, rtol:number=1e-5, atol:number=1e-8, equal_nan:bool=false")
