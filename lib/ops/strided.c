@@ -1,10 +1,6 @@
 /* strided.c - as_strided, any geometry over the elements of a tensor, and its inverse. */
 #include "index.h"
-
-typedef struct geometry {
-  int64_t shape[16], stride[16], offset;
-  int ndim;
-} geometry;
+#include "strided.h"
 
 static bool read_geometry(ln_rule *r, geometry *g) {
   SLOTS(as_strided); /* as_strided_scatter has the same slots */
@@ -52,8 +48,8 @@ void as_strided_forward(ln_rule *r) {
   if (read_geometry(r, &g) && check_bounds(r, r->in[0], &g)) r_alias(r, g.shape, g.stride, g.ndim, g.offset);
 }
 
-static ln_tensor *do_strided(ln_rule *r, int op, ln_tensor *const *in, int n, const geometry *g) {
-  SLOTS(as_strided);
+ln_tensor *ln_do_strided(ln_rule *r, int op, ln_tensor *const *in, int n, const geometry *g) {
+  SLOTS(as_strided); /* as_strided_scatter has the same slots */
   ln_attrs attrs;
   ln_attrs_begin(&attrs);
   ln_attrs_ints(&attrs, a_size, g->shape, g->ndim);
@@ -92,7 +88,7 @@ static ln_tensor *collect(ln_rule *r, ln_tensor *flat, ln_tensor *dy, const geom
   ln_attrs_int(&attrs, a_dtype, LN_INT64);
   ln_attrs_int(&attrs, a_device, r->device);
   ln_tensor *positions = r_do(r, LN_OP_arange, NULL, 0, &attrs);
-  ln_tensor *index = r_reshape(r, do_strided(r, LN_OP_as_strided, &positions, 1, g), &n, 1);
+  ln_tensor *index = r_reshape(r, ln_do_strided(r, LN_OP_as_strided, &positions, 1, g), &n, 1);
   return r_indexed(r, LN_OP_scatter_add, flat, 0, index, r_reshape(r, dy, &n, 1));
 }
 
@@ -105,8 +101,8 @@ void as_strided_backward(ln_rule *r) {
   ln_tensor *flat = r_zeros(r, &length, 1, r->g[0]->dtype);
   ln_tensor *const in[2] = {flat, r->g[0]};
   if (!flat) return;
-  flat = meets_itself(&view) ? collect(r, flat, r->g[0], &view) : do_strided(r, LN_OP_as_strided_scatter, in, 2, &view);
-  r_give(r, 0, do_strided(r, LN_OP_as_strided, &flat, 1, &x));
+  flat = meets_itself(&view) ? collect(r, flat, r->g[0], &view) : ln_do_strided(r, LN_OP_as_strided_scatter, in, 2, &view);
+  r_give(r, 0, ln_do_strided(r, LN_OP_as_strided, &flat, 1, &x));
 }
 
 void as_strided_scatter_forward(ln_rule *r) {
@@ -142,8 +138,8 @@ void as_strided_scatter_backward(ln_rule *r) {
   memory_order(input->shape, input->stride, n, order);
   for (int i = 0; i < n; i++) inverse[order[i]] = i;
   ln_tensor *laid = r_do1(r, LN_OP_contiguous, r_permute(r, r->g[0], order, n)); /* as input lies in memory */
-  if (r->needs[1]) r_give(r, 1, do_strided(r, LN_OP_as_strided, &laid, 1, &g));
+  if (r->needs[1]) r_give(r, 1, ln_do_strided(r, LN_OP_as_strided, &laid, 1, &g));
   if (!r->needs[0] || !laid) return;
   ln_tensor *const in[2] = {laid, r_zeros(r, g.shape, g.ndim, laid->dtype)};
-  r_give(r, 0, r_permute(r, do_strided(r, LN_OP_as_strided_scatter, in, 2, &g), inverse, n));
+  r_give(r, 0, r_permute(r, ln_do_strided(r, LN_OP_as_strided_scatter, in, 2, &g), inverse, n));
 }

@@ -1,12 +1,8 @@
 /* view.c - the operators that look at the same elements in another geometry, and their gradients. */
 #include "shape.h"
+#include "strided.h"
 
-/* What a view does to a geometry; the rules apply it to the input, the gradients to a row-major stand-in. */
-typedef struct geometry {
-  int64_t shape[16], stride[16], offset;
-  int ndim;
-} geometry;
-
+/* Rules of views apply what they do to the geometry of the input, their gradients to that of a row-major stand-in. */
 static geometry geometry_of(const ln_tensor *t) {
   geometry g = {.ndim = t->ndim};
   memcpy(g.shape, t->shape, sizeof(int64_t) * (size_t)t->ndim);
@@ -304,25 +300,13 @@ static void part_forward(ln_rule *r, part_fn part) {
   if (part(r, &g)) emit(r, &g);
 }
 
-static ln_tensor *do_strided(ln_rule *r, int op, ln_tensor *const *in, int n, const geometry *g) {
-  SLOTS(as_strided); /* as_strided_scatter has the same slots */
-  ln_attrs attrs;
-  ln_attrs_begin(&attrs);
-  ln_attrs_ints(&attrs, a_size, g->shape, g->ndim);
-  ln_attrs_ints(&attrs, a_stride, g->stride, g->ndim);
-  ln_attrs_int(&attrs, a_offset, g->offset);
-  for (int i = 0; i < n; i++)
-    if (!in[i]) return NULL;
-  return r_do(r, op, in, n, &attrs);
-}
-
 /* The gradient fills its part; the rest of x did not matter. */
 static void part_backward(ln_rule *r, part_fn part) {
   const ln_tensor *x = r->in[0];
   geometry g = row_major(x->shape, x->ndim);
   if (!part(r, &g)) return;
   ln_tensor *const in[2] = {r_zeros(r, x->shape, x->ndim, x->dtype), r->g[0]};
-  r_give(r, 0, do_strided(r, LN_OP_as_strided_scatter, in, 2, &g));
+  r_give(r, 0, ln_do_strided(r, LN_OP_as_strided_scatter, in, 2, &g));
 }
 
 void select_forward(ln_rule *r) { part_forward(r, select_geometry); }
