@@ -35,10 +35,12 @@ function child.command(source, before)
   return ("cd %s/.. && %s exec luajit %s"):format(here == "" and "." or here, before or "", path), path
 end
 
---- Runs `source`. @return the exit status (128 and the signal's number when a signal ended it) and what it printed, errors included
+local LIMIT = 120 -- seconds: a program that hangs fails its spec
+
+--- Runs `source`. @return the exit status (124 past the limit, 128 and the signal's number when a signal ended it) and what it printed, errors included
 function child.run(source, before)
   local command, path = child.command(source, before)
-  local pipe = assert(io.popen(("sh -c '(%s) 2>&1'; echo \"status $?\""):format(command:gsub("'", "'\\''"))))
+  local pipe = assert(io.popen(("timeout -k 1 %d sh -c '(%s) 2>&1'; echo \"status $?\""):format(LIMIT, (command:gsub("'", "'\\''")))))
   local output = pipe:read("*a")
   pipe:close()
   os.remove(path)

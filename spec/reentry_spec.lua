@@ -1,6 +1,8 @@
 --- Code of the user that calls tensors in the middle of another call changes no argument and no result: finalizers, metamethods of lists, debug hooks.
 
 local lt = require("lunette")
+local here = debug.getinfo(1, "S").source:match("^@?(.*)reentry_spec%.lua$")
+local child = dofile(here .. "child.lua")
 
 local a, b = lt.tensor{1, 2, 3, 4}, lt.tensor{10, 20, 30, 40}
 local matrix, seven = lt.arange(12):view(3, 4), lt.ones(7)
@@ -157,6 +159,40 @@ describe("re-entry", function()
       end
       assert.are.equal("1 2 3 4 1 1 1 1 1 1 1 10 20 30 40", text(result))
     end
+  end)
+
+  -- Compiled with one type of entry, then met in a finalizer with another: each.lua says why that needs care.
+  it("by finalizers that give options, whose loops are compiled", function()
+    local status, output = child.run[[
+      local function make(i) return lt.full({2}, 1, i % 2 == 0 and {requires_grad = true} or {dtype = "float32"}) end
+      for _ = 1, 300 do make(0) end
+      collectgarbage("setpause", 50)
+      collectgarbage("setstepmul", 10000)
+      local runs = 0
+      for _ = 1, 2000 do
+        getmetatable(newproxy(true)).__gc = function()
+          runs = runs + 1
+          make(runs)
+        end
+      end
+      print(runs > 1000)
+    ]]
+    assert.are.equal("0 true\n", status .. " " .. output)
+  end)
+
+  it("by loops over tables that may run in a finalizer: none is written with pairs or next", function()
+    local found = {}
+    local files = io.popen(("find '%s../lua/lunette' -name '*.lua'"):format(here))
+    for path in files:lines() do
+      local number = 0
+      for line in io.lines(path) do
+        number = number + 1
+        local code = line:gsub("%-%-.*", "")
+        if code:find("%f[%w]in pairs%s*[({]") or code:find("%f[%w]in next%s*,") then found[#found + 1] = path .. ":" .. number .. ": " .. line end
+      end
+    end
+    files:close()
+    assert.are.equal("", table.concat(found, "\n"))
   end)
 
   it("keeps arguments that only the call refers to", function()

@@ -36,10 +36,11 @@
 --
 -- Nothing here knows an operator or a module.
 
+local each = require("lunette.each")
 local errors = require("lunette.errors")
 local kinds = require("lunette.kinds")
 
-local getmetatable, rawequal, ipairs, pairs = getmetatable, rawequal, ipairs, pairs
+local getmetatable, rawequal, ipairs = getmetatable, rawequal, ipairs
 local type, select, tostring, tonumber, assert, unpack = type, select, tostring, tonumber, assert, unpack
 local concat, sort, pcall, error = table.concat, table.sort, pcall, error
 
@@ -130,7 +131,7 @@ end
 local function form_of(value)
   if type(value) ~= "table" or getmetatable(value) then return "value" end
   local array, names = false, false
-  for key in pairs(value) do
+  for key in each(value) do
     if type(key) == "string" then names = true else array = true end
   end
   return names and (array and "mixed" or "names") or (array and "array" or "empty")
@@ -139,7 +140,7 @@ arguments.form_of = form_of
 
 local function named_literals(options)
   local keys = {}
-  for key in pairs(options) do
+  for key in each(options) do
     if type(key) == "string" then keys[#keys + 1] = key end
   end
   sort(keys)
@@ -212,7 +213,7 @@ end
 
 local function count_unknown(spec, options)
   local n = 0
-  for name in pairs(options) do
+  for name in each(options) do
     if not spec.index[name] then n = n + 1 end
   end
   return n
@@ -220,7 +221,7 @@ end
 
 local function take_options(spec, values, options)
   spec.reached = -count_unknown(spec, options)
-  for name, value in pairs(options) do
+  for name, value in each(options) do
     local i = spec.index[name]
     if not i then spec.raise(("%s has no argument '%s'%s"):format(spec.name, tostring(name), errors.hint(name, spec.names))) end
     if values[i] ~= nil then spec.raise(("%s: argument '%s' is given twice, by position and by name"):format(spec.name, name)) end

@@ -1,5 +1,6 @@
 --- Tensors made from nothing and from Lua values: lt.tensor, zeros, ones, full, arange, rand and their siblings.
 
+local each = require("lunette.each")
 local base = require("lunette.ffi")
 local ops = require("lunette.ops")
 local arguments = require("lunette.arguments")
@@ -36,7 +37,7 @@ end
 local OPTIONS = {dtype = "dtype", device = "device", requires_grad = "boolean", generator = "generator"}
 
 local function check_options(name, options)
-  for key, value in pairs(options) do
+  for key, value in each(options) do
     if not OPTIONS[key] then fail(("%s has no option '%s'%s"):format(name, tostring(key), arguments.hint(key, {"dtype", "device", "requires_grad", "generator"}))) end
     if key == "dtype" and not dtype_id[value] then fail(("%s: there is no dtype %s"):format(name, arguments.describe(value))) end
     if key == "generator" and not random.is_generator(value) then fail(("%s: generator must be a generator (lt.Generator()), got %s"):format(name, arguments.describe(value))) end
@@ -244,7 +245,7 @@ function create.tensor(data, options)
   return finish(t, options.requires_grad)
 end
 
-for name, dtype in pairs {Float = "float32", Double = "float64", Half = "float16", BFloat16 = "bfloat16", Char = "int8", Short = "int16", Int = "int32",
+for name, dtype in each {Float = "float32", Double = "float64", Half = "float16", BFloat16 = "bfloat16", Char = "int8", Short = "int16", Int = "int32",
                            Long = "int64", Byte = "uint8", Bool = "bool"} do
   create[name .. "Tensor"] = function(data) return create.tensor(data == nil and {} or data, {dtype = dtype}) end
 end

@@ -1,7 +1,9 @@
 --- Errors that blame the caller's line, and the nearest names that they suggest.
 
+local each = require("lunette.each")
+
 local getinfo, floor, min, sort = debug.getinfo, math.floor, math.min, table.sort
-local type, error, ipairs, pairs, tostring, setmetatable = type, error, ipairs, pairs, tostring, setmetatable
+local type, error, ipairs, tostring, setmetatable = type, error, ipairs, tostring, setmetatable
 
 local errors = {}
 local root = getinfo(1, "S").source:match("^(.*)errors%.lua$")
@@ -63,7 +65,7 @@ function errors.strict(package, title)
   local meta = {__package = title}
   function meta.__index(_, name)
     local names = {}
-    for known in pairs(package) do names[#names + 1] = known end
+    for known in each(package) do names[#names + 1] = known end
     sort(names)
     errors.fail(("%s.%s does not exist%s"):format(title, tostring(name), errors.hint(name, names)))
   end

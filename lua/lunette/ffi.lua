@@ -6,6 +6,7 @@
 --
 -- Nothing here knows an operator.
 
+local each = require("lunette.each")
 local ffi = require("ffi")
 local bit = require("bit")
 local arguments = require("lunette.arguments")
@@ -176,8 +177,8 @@ live.base = base
 
 local function field_error(key)
   local names = hooks.names and hooks.names() or {}
-  for name in pairs(fields) do names[#names + 1] = name end
-  for name in pairs(T) do names[#names + 1] = name end
+  for name in each(fields) do names[#names + 1] = name end
+  for name in each(T) do names[#names + 1] = name end
   base.fail(("a tensor has no field or method '%s'%s"):format(tostring(key), arguments.hint(key, names)))
 end
 

@@ -2,9 +2,10 @@
 --
 -- Nothing is worded here: what these ways do not take goes to the slow path, which is given.
 
+local each = require("lunette.each")
 local kinds = require("lunette.kinds")
 
-local loadstring, ipairs, pairs, type, tostring, assert, next = loadstring, ipairs, pairs, type, tostring, assert, next
+local loadstring, ipairs, type, tostring, assert, next = loadstring, ipairs, type, tostring, assert, next
 local concat, sort, max = table.concat, table.sort, math.max
 
 local generate = {}
@@ -37,7 +38,7 @@ local function fits_text(spec, n)
 end
 
 local header = {}
-for name in pairs(kinds.tools) do header[#header + 1] = name end
+for name in each(kinds.tools) do header[#header + 1] = name end
 sort(header)
 header = ("local %s = kit.%s"):format(concat(header, ", "), concat(header, ", kit."))
 

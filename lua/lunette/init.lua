@@ -3,6 +3,7 @@
 -- lt holds the tensor functions; lt.nn, lt.optim, lt.data are loaded when first named, so that a script that needs none of them starts in a
 -- few milliseconds.
 
+local each = require("lunette.each")
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
 local ops = require("lunette.ops")
@@ -15,13 +16,13 @@ local indexing = require("lunette.index")
 local printing = require("lunette.print")
 
 local C, ffi, T, fail, is_tensor = base.C, base.ffi, base.T, base.fail, base.is_tensor
-local type, tonumber, pairs, ipairs, select, unpack = type, tonumber, pairs, ipairs, select, unpack
+local type, tonumber, ipairs, select, unpack = type, tonumber, ipairs, select, unpack
 
 local lt = {None = arguments.None, Size = Size.Size, slice = indexing.slice, is_tensor = is_tensor, set_printoptions = printing.set_printoptions}
 lt.version = ffi.string(C.ln_version())
 
-for name, fn in pairs(create) do lt[name] = fn end
-for name, alias in pairs {float32 = "float32", float64 = "float64", float16 = "float16", bfloat16 = "bfloat16", int8 = "int8", int16 = "int16", int32 = "int32",
+for name, fn in each(create) do lt[name] = fn end
+for name, alias in each {float32 = "float32", float64 = "float64", float16 = "float16", bfloat16 = "bfloat16", int8 = "int8", int16 = "int16", int32 = "int32",
                            int64 = "int64", uint8 = "uint8", bool = "bool", float = "float32", double = "float64", half = "float16", short = "int16",
                            int = "int32", long = "int64"} do
   lt[name] = alias
@@ -63,8 +64,8 @@ function lt.unpack(list) return unpack(list, 1, list.n or #list) end
 --- A new table with the names of a and b; those of b win.
 function lt.merge(a, b)
   local merged = {}
-  for k, v in pairs(a) do merged[k] = v end
-  for k, v in pairs(b) do merged[k] = v end
+  for k, v in each(a) do merged[k] = v end
+  for k, v in each(b) do merged[k] = v end
   return merged
 end
 
@@ -178,8 +179,8 @@ setmetatable(lt, {
     end
     if value == nil then
       local names = ops.names()
-      for key in pairs(lt) do names[#names + 1] = key end
-      for key in pairs(PACKAGES) do names[#names + 1] = key end
+      for key in each(lt) do names[#names + 1] = key end
+      for key in each(PACKAGES) do names[#names + 1] = key end
       fail(("lt has no '%s'%s"):format(tostring(name), arguments.hint(name, names)))
     end
     lt[name] = value

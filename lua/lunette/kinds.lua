@@ -7,10 +7,11 @@
 --
 -- `tools` holds what the texts refer to. Nothing here knows signatures, operators or modules.
 
+local each = require("lunette.each")
 local ffi = require("ffi")
 
 local getmetatable, setmetatable, istype, floor, min, max, huge = getmetatable, setmetatable, ffi.istype, math.floor, math.min, math.max, math.huge
-local type, next, rawequal, tonumber, tostring, pairs, assert, concat = type, next, rawequal, tonumber, tostring, pairs, assert, table.concat
+local type, next, rawequal, tonumber, tostring, assert, concat = type, next, rawequal, tonumber, tostring, assert, table.concat
 
 local kinds = {}
 
@@ -62,7 +63,7 @@ local function is_int(x) return whole(x, -EXACT, EXACT) end
 local function is_array(v, n)
   if n > 3 then
     local count = 0
-    for _ in pairs(v) do count = count + 1 end
+    for _ in each(v) do count = count + 1 end
     return count == n
   end
   local key = next(v)

@@ -2,12 +2,13 @@
 ---
 --- A name that does not exist is an error that shows the nearest one.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 
 local nn = {}
 
 local function take(source)
-  for name, value in pairs(source) do rawset(nn, name, value) end
+  for name, value in each(source) do rawset(nn, name, value) end
 end
 
 nn.Module = require("lunette.nn.module")

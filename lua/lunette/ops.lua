@@ -3,12 +3,13 @@
 -- The table in C names each operator's arguments (lib/ops.def). A row is read, and its function written and compiled (wrapper.lua), when it is first
 -- asked for. A public name may stand for several rows; then the first one whose signature the arguments fit is called.
 
+local each = require("lunette.each")
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
 local wrapper = require("lunette.wrapper")
 
 local C, ffi, T, live = base.C, base.ffi, base.T, base.registry.live
-local ffistring, tonumber, type, ipairs, pairs, setmetatable = ffi.string, tonumber, type, ipairs, pairs, setmetatable
+local ffistring, tonumber, type, ipairs, setmetatable = ffi.string, tonumber, type, ipairs, setmetatable
 
 local ops = {signature = wrapper.signature}
 
@@ -100,10 +101,10 @@ end
 --- The names of all operators and overloads that scripts see.
 function ops.names()
   local list = {}
-  for name in pairs(ids) do
+  for name in each(ids) do
     if not is_hidden(name) then list[#list + 1] = name end
   end
-  for name in pairs(overloads) do
+  for name in each(overloads) do
     if not ids[name] then list[#list + 1] = name end
   end
   return list

@@ -1,5 +1,6 @@
 --- The text of a tensor, letter by letter PyTorch's.
 
+local each = require("lunette.each")
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
 
@@ -87,7 +88,7 @@ end
 -- What texts are made of: `values` are those of `shown`, a struct of shape and strides, whose dimensions `cut[dim]` are shown with "..." inside.
 
 --- Calls element(i) for each index shown along a dimension, and gap() where some are left out.
-local function each(view, dim, element, gap)
+local function visit(view, dim, element, gap)
   local size = tonumber(view.shown.shape[dim])
   for i = 0, size - 1 do
     if view.cut[dim] and i == size / 2 then gap() end
@@ -99,7 +100,7 @@ end
 local function format_row(view, at, dim, indent)
   local per_line = math.max(1, floor((print_options.linewidth - indent) / (view.width + 2)))
   local first, words, lines = at * tonumber(view.shown.shape[dim]), {}, {}
-  each(view, dim, function(i) words[#words + 1] = view.format(view.values[first + i]) end, function()
+  visit(view, dim, function(i) words[#words + 1] = view.format(view.values[first + i]) end, function()
     words[#words + 1] = print_options.edgeitems == 0 and "..." or " ..."
   end)
   for i = 1, #words, per_line do lines[#lines + 1] = concat(words, ", ", i, math.min(i + per_line - 1, #words)) end
@@ -111,7 +112,7 @@ local function format_elements(view, at, dim, indent)
   if p.ndim == 0 then return view.format(view.values[0]) end
   if dim == p.ndim - 1 then return format_row(view, at, dim, indent) end
   local first, rows = at * tonumber(p.shape[dim]), {}
-  each(view, dim, function(i) rows[#rows + 1] = format_elements(view, first + i, dim + 1, indent + 1) end, function() rows[#rows + 1] = "..." end)
+  visit(view, dim, function(i) rows[#rows + 1] = format_elements(view, first + i, dim + 1, indent + 1) end, function() rows[#rows + 1] = "..." end)
   return "[" .. concat(rows, "," .. ("\n"):rep(p.ndim - dim - 1) .. (" "):rep(indent + 1)) .. "]"
 end
 
@@ -197,8 +198,8 @@ end
 -- automatic again where it is not, as in PyTorch.
 function printing.set_printoptions(options)
   if type(options) ~= "table" then base.fail("set_printoptions takes a table of options, not " .. arguments.describe(options)) end
-  for name, value in pairs(options) do check_option(name, value) end
-  for name, value in pairs(options) do print_options[name] = value end
+  for name, value in each(options) do check_option(name, value) end
+  for name, value in each(options) do print_options[name] = value end
   print_options.sci_mode = options.sci_mode
 end
 

@@ -4,12 +4,13 @@
 -- as those of Lua arrays are, and whether the file is a single tensor. What could not be given back by lt.load is refused by lt.save. A file is
 -- known by its name when it is saved and by its content when it is loaded.
 
+local each = require("lunette.each")
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
 local create = require("lunette.create")
 
 local C, ffi, fail, check, wrap, is_tensor, pointer = base.C, base.ffi, base.fail, base.check, base.wrap, base.is_tensor, base.pointer
-local type, tonumber, ipairs, pairs, concat, sort = type, tonumber, ipairs, pairs, table.concat, table.sort
+local type, tonumber, ipairs, concat, sort = type, tonumber, ipairs, table.concat, table.sort
 local describe = arguments.describe
 
 local save = {}
@@ -68,7 +69,7 @@ local function keys_of(object, where)
   if ordered.is_map(object) then
     for _, key in ipairs(ordered.keys(object)) do add(key) end
   else
-    for key in pairs(object) do add(key) end
+    for key in each(object) do add(key) end
     sort(list, function(a, b) return a[1] < b[1] end)
   end
   return list
@@ -190,7 +191,7 @@ end
 
 local NPY = {float32 = "<f4", float64 = "<f8", float16 = "<f2", int8 = "|i1", int16 = "<i2", int32 = "<i4", int64 = "<i8", uint8 = "|u1", bool = "|b1"}
 local FROM_NPY = {}
-for dtype, descr in pairs(NPY) do FROM_NPY[descr] = dtype end
+for dtype, descr in each(NPY) do FROM_NPY[descr] = dtype end
 
 local MOST_HEADER = 10000 -- bytes, as NumPy limits it; those of plain arrays have about 100
 

@@ -1,6 +1,7 @@
 --- Tensors as Lua sees them: fields, conversions to Lua values, overloads, casts. Operators proper come from the table (ops.lua), printing and
 -- indexing have files of their own.
 
+local each = require("lunette.each")
 local base = require("lunette.ffi")
 local ops = require("lunette.ops")
 local arguments = require("lunette.arguments")
@@ -232,7 +233,7 @@ function T.to(t, first, second, ...)
   return to(t, device, dtype, copy)
 end
 
-for method, dtype in pairs {float = "float32", double = "float64", half = "float16", bfloat16 = "bfloat16", char = "int8", short = "int16", int = "int32",
+for method, dtype in each {float = "float32", double = "float64", half = "float16", bfloat16 = "bfloat16", char = "int8", short = "int16", int = "int32",
                              long = "int64", byte = "uint8", bool = "bool"} do
   T[method] = function(t) return to(t, nil, dtype, false) end
 end
@@ -256,7 +257,7 @@ for _, name in ipairs {"zeros", "ones", "empty"} do
     local options = {dtype = t.dtype, device = t.device}
     local n = select("#", ...)
     if type(values[n]) == "table" and #values[n] == 0 and next(values[n]) then
-      for k, v in pairs(values[n]) do options[k] = v end
+      for k, v in each(values[n]) do options[k] = v end
       n = n - 1
     end
     values[n + 1] = options
@@ -314,7 +315,7 @@ function T.allclose(...)
 end
 
 -- Methods that are called with a dot, and the other way round, find something that is no tensor in their first place.
-for name, method in pairs(T) do
+for name, method in each(T) do
   if type(method) == "function" then
     T[name] = function(t, ...)
       if not is_tensor(t) then fail(("%s is a method of tensors: x:%s(...)"):format(name, name)) end

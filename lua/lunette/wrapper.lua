@@ -5,6 +5,7 @@
 -- a metamethod does meanwhile changes neither arguments nor results, and a block that an error leaves behind is merely garbage. Last, all results are
 -- read, the block is given back, and the results are wrapped.
 
+local each = require("lunette.each")
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
 local is_size = require("lunette.size").is_size
@@ -104,7 +105,7 @@ local env = {
   device_id = base.device_id,
 }
 local names = {}
-for name in pairs(env) do names[#names + 1] = name end
+for name in each(env) do names[#names + 1] = name end
 local LOCALS = ("local %s = env.%s"):format(concat(names, ", "), concat(names, ", env."))
 
 -- The text -------------------------------------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 --- lt.scope: tensors made inside are released at its end.
 
+local each = require("lunette.each")
 local base = require("lunette.ffi")
 local protect = require("lunette.protect")
 
 local C, ffi, check, fail, is_tensor = base.C, base.ffi, base.check, base.fail, base.is_tensor
-local type, select, pairs, coroutine, error, tonumber = type, select, pairs, coroutine, error, tonumber
+local type, select, coroutine, error, tonumber = type, select, coroutine, error, tonumber
 
 local OK = tonumber(C.LN_OK)
 local scope = base.scope
@@ -17,7 +18,7 @@ local function keep_value(value, seen)
     if C.ln_scope_keep(p) == OK and scope.depth == 1 then ffi.gc(value, C.ln_handle_release) end
   elseif type(value) == "table" and not seen[value] then
     seen[value] = true
-    for k, v in pairs(value) do
+    for k, v in each(value) do
       keep_value(k, seen)
       keep_value(v, seen)
     end

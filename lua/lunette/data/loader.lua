@@ -5,6 +5,7 @@
 -- Each loop is an epoch; loops over one loader nest. `#loader` is the number of batches. A dataset with `__getitems` (TensorDataset, and
 -- random_split or Subset of one) is gathered in one call a batch, others item by item, stacked by `default_collate` or `collate_fn`.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
 local object = require("lunette.nn.object")
@@ -26,7 +27,7 @@ end
 
 local function collate_tables(items)
   local out = {}
-  for key in pairs(items[1]) do
+  for key in each(items[1]) do
     if key ~= "n" then out[key] = collate(column(items, key)) end
   end
   return out

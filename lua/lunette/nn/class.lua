@@ -9,6 +9,7 @@
 -- What all modules of a class have in common, and empty tables for what a module lacks, stand in the metatable of the record.
 -- A class may define `__get(record, key)`, `__set(self, key, value)` and `__len(self)`: containers do. What modules can do stands in module.lua.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
 local owned = require("lunette.nn.owned")
@@ -198,7 +199,7 @@ end
 --- The plain fields of a module: name, value, ... without what is registered.
 function class.plain_fields(record)
   local out = {}
-  for key, value in pairs(record.__index) do
+  for key, value in each(record.__index) do
     if key ~= RECORD and not record.kind[key] then out[key] = value end
   end
   return out

@@ -1,5 +1,6 @@
 --- lt.deepcopy and lt.isinstance.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
 local class = require("lunette.nn.class")
@@ -33,7 +34,7 @@ end
 local function copy_hooks(record, copied)
   if not record.hooks then return end
   copied.hooks = {}
-  for kind, all in pairs(record.hooks) do copied.hooks[kind] = copy_list(all) end
+  for kind, all in each(record.hooks) do copied.hooks[kind] = copy_list(all) end
   hooks.refresh(copied)
 end
 
@@ -42,14 +43,14 @@ local function copy_module(m, memo)
   local new = class.allocate(record.class)
   memo[m] = new
   local copied = getmetatable(new)
-  for name, kind in pairs(record.kind) do
+  for name, kind in each(record.kind) do
     class.own(copied, "kind")[name] = kind
     rawset(copied.__index, name, copy_any(record.__index[name], memo))
   end
   for _, kind in ipairs({"parameter", "buffer", "module"}) do
     for i, name in ipairs(record[kind]) do class.own(copied, kind)[i] = name end
   end
-  for key, value in pairs(class.plain_fields(record)) do rawset(copied.__index, key, copy_any(value, memo)) end
+  for key, value in each(class.plain_fields(record)) do rawset(copied.__index, key, copy_any(value, memo)) end
   copy_hooks(record, copied)
   class.changes = class.changes + 1
   return new
@@ -62,12 +63,12 @@ local function copy_table(source, memo)
     new = ordered.map()
     memo[source] = new
     for _, pair in ipairs(ordered.items(source)) do new[pair[1]] = copy_any(pair[2], memo) end
-    for key, value in pairs(ordered.metadata(source)) do ordered.metadata(new)[key] = value end
+    for key, value in each(ordered.metadata(source)) do ordered.metadata(new)[key] = value end
     return new
   end
   new = {}
   memo[source] = new
-  for key, value in pairs(source) do new[key] = copy_any(value, memo) end
+  for key, value in each(source) do new[key] = copy_any(value, memo) end
   return setmetatable(new, getmetatable(source))
 end
 

@@ -28,6 +28,7 @@
 -- Methods that a layer adds: setup(self, given) after the fields are stored, for checks and fields that need several arguments; given holds the
 -- arguments by name. forward(self, ...) in place of `of`; its arguments are checked. Everything else as in any class.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local catalog = require("lunette.catalog")
 local class = require("lunette.nn.class")
@@ -129,7 +130,7 @@ local Layer = Module:subclass("Layer")
 local function named(declaration, ...)
   local given = {}
   for i, name in ipairs(declaration.names) do given[name] = (select(i, ...)) end
-  for name, other in pairs(declaration.like) do
+  for name, other in each(declaration.like) do
     if given[name] == nil then given[name] = given[other] end
   end
   return given

@@ -1,5 +1,6 @@
 --- nn.init: fills tensors with starting values, in place and without gradient; each function returns its tensor. (The package nn is in nn.lua.)
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local define = require("lunette.define")
 
@@ -21,7 +22,7 @@ local function gain_of(nonlinearity, param)
   local gain = gains[nonlinearity]
   if gain then return gain end
   local names = {"leaky_relu"}
-  for name in pairs(gains) do names[#names + 1] = name end
+  for name in each(gains) do names[#names + 1] = name end
   fail(("calculate_gain: there is no gain for the nonlinearity '%s'%s"):format(nonlinearity, arguments.hint(nonlinearity, names)))
 end
 

@@ -3,6 +3,7 @@
 -- An object is a userdata with its fields behind it, so that `#object` and `object[i]` are its class's: `__len(self)`, `__getitem(self, i)`
 -- for numbers, `__call(self, ...)`, `__repr(self)`. Fields that a class lacks are nil.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 
 local getmetatable, setmetatable, type, newproxy = getmetatable, setmetatable, type, newproxy
@@ -57,7 +58,7 @@ local function class_text(owner) return "class " .. owner.__name end
 function object.class(name, parent)
   local owner = {__name = name, __lineage = {}}
   owner.class, owner.__lineage[owner] = owner, true
-  for above in pairs(parent and parent.__lineage or {}) do owner.__lineage[above] = true end
+  for above in each(parent and parent.__lineage or {}) do owner.__lineage[above] = true end
   if not parent then
     owner.__init = function() end
     owner.__repr = function(self) return self.class.__name end
@@ -87,7 +88,7 @@ function object.copy(original, copy_any, memo)
   local owner = getmetatable(original).class
   local new = allocate(owner)
   memo[original] = new
-  for key, value in pairs(getmetatable(original).__index) do new[key] = copy_any(value, memo) end
+  for key, value in each(getmetatable(original).__index) do new[key] = copy_any(value, memo) end
   if owner.__copied then owner.__copied(new, original) end
   return new
 end

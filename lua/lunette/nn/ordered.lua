@@ -3,6 +3,7 @@
 -- The values are raw fields, so `map[name]` is a plain read and a name always wins over a method; order and metadata stand in the metatable.
 -- `ordered.items`, `keys`, `values` and `len` also take what has such methods (ModuleDict) and plain tables, sorted by name.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local list = require("lunette.nn.list")
 
@@ -37,7 +38,7 @@ end
 
 local function plain_pairs(map)
   local pairs_array = {}
-  for name, value in pairs(map) do pairs_array[#pairs_array + 1] = {name, value} end
+  for name, value in each(map) do pairs_array[#pairs_array + 1] = {name, value} end
   table.sort(pairs_array, function(a, b) return tostring(a[1]) < tostring(b[1]) end)
   return pairs_array
 end

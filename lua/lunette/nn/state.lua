@@ -2,6 +2,7 @@
 --
 -- A class whose saved form changed raises its `_version` and overrides `_load_from_state_dict`, which may rename entries of an older version.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
 local class = require("lunette.nn.class")
@@ -114,7 +115,7 @@ end
 local function plain_copy(state_dict)
   local copy = ordered.map(state_dict)
   local metadata = ordered.metadata(state_dict)
-  for key, value in pairs(metadata or {}) do ordered.metadata(copy)[key] = value end
+  for key, value in each(metadata or {}) do ordered.metadata(copy)[key] = value end
   return copy
 end
 

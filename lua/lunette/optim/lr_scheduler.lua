@@ -1,5 +1,6 @@
 --- Learning rate schedules: they set the `lr` of an optimizer's groups, one step an epoch.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local object = require("lunette.nn.object")
 local Optimizer = require("lunette.optim.optimizer")
@@ -87,7 +88,7 @@ function Scheduler:load_state_dict(state_dict)
     known[name] = true
     check_field(self, name, state_dict[name])
   end
-  for name in pairs(state_dict) do
+  for name in each(state_dict) do
     if not known[name] then fail(("%s: the state dict has an unknown field '%s'%s"):format(self.class.__name, tostring(name), arguments.hint(name, names))) end
   end
   for _, name in ipairs(names) do self[name] = copy_of(state_dict[name]) end

@@ -4,6 +4,7 @@
 -- `state` hold the very same objects, which each step compares; so either may be changed freely in between. The state of a parameter is a plain
 -- table in `opt.state`, by the parameter's id.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
 local create = require("lunette.create")
@@ -12,7 +13,7 @@ local owned = require("lunette.nn.owned")
 local ffi = require("ffi")
 
 local fail, describe, is_tensor, pointer, C = arguments.fail, arguments.describe, base.is_tensor, base.pointer, base.C
-local type, ipairs, pairs, rawequal, setmetatable = type, ipairs, pairs, rawequal, setmetatable
+local type, ipairs, rawequal, setmetatable = type, ipairs, rawequal, setmetatable
 
 local Optimizer = object.class("Optimizer")
 Optimizer.subclass = object.subclass
@@ -53,7 +54,7 @@ end
 local function check_option(self, key)
   if self.defaults[key] ~= nil or key == "initial_lr" or key == "params" then return end
   local names = {"params"}
-  for name in pairs(self.defaults) do names[#names + 1] = name end
+  for name in each(self.defaults) do names[#names + 1] = name end
   table.sort(names)
   refuse(self, "a group has no option '%s'%s", tostring(key), arguments.hint(key, names))
 end
@@ -73,8 +74,8 @@ function Optimizer:add_param_group(group)
   object.check_self(self, Optimizer, "add_param_group")
   if type(group) ~= "table" or group.params == nil then refuse(self, "a group is a table with params, not %s", describe(group)) end
   local new = {}
-  for key, value in pairs(self.defaults) do new[key] = value end
-  for key, value in pairs(group) do
+  for key, value in each(self.defaults) do new[key] = value end
+  for key, value in each(group) do
     check_option(self, key)
     new[key] = value
   end
@@ -274,7 +275,7 @@ function Optimizer:state_dict()
   local out, index = {state = {}, param_groups = {}}, 0
   for g, group in ipairs(self.param_groups) do
     local copy = {}
-    for key, value in pairs(group) do copy[key] = value end
+    for key, value in each(group) do copy[key] = value end
     copy.params = {}
     for i, p in ipairs(group.params) do
       copy.params[i] = index
@@ -307,7 +308,7 @@ local function copy_value(p, value)
   if is_tensor(value) then return owned(value:detach():to(p.device):to(p.dtype):clone()) end
   if type(value) ~= "table" then return value end
   local copy = {}
-  for key, item in pairs(value) do copy[key] = copy_value(p, item) end
+  for key, item in each(value) do copy[key] = copy_value(p, item) end
   return copy
 end
 
@@ -316,7 +317,7 @@ end
 local function loaded_state(self, entry, p, index)
   local fields, out = self.state_fields, {}
   if type(entry) ~= "table" then refuse(self, "the state of parameter %d in the state dict must be a table, not %s", index, describe(entry)) end
-  for key, value in pairs(entry) do
+  for key, value in each(entry) do
     local kind = fields and fields[key]
     if fields and not kind then
       refuse(self, "the state of parameter %d in the state dict has '%s', which this optimizer does not keep; was it another one's?", index, tostring(key))
@@ -337,8 +338,8 @@ local function loaded_group(self, saved, group, g)
     refuse(self, "param_groups[%d] of the state dict has %d parameters, the optimizer's %d", g, #saved.params, #group.params)
   end
   local new = {}
-  for key, value in pairs(group) do new[key] = value end
-  for key, value in pairs(saved) do
+  for key, value in each(group) do new[key] = value end
+  for key, value in each(saved) do
     check_option(self, key)
     if key ~= "params" then new[key] = type(value) == "table" and {unpack(value)} or value end
   end
@@ -364,7 +365,7 @@ function Optimizer:load_state_dict(state_dict)
     end
   end
   for g, group in ipairs(own) do
-    for key, value in pairs(groups[g]) do rawset(group, key, value) end
+    for key, value in each(groups[g]) do rawset(group, key, value) end
   end
   self.state = states
 end
@@ -377,7 +378,7 @@ function Optimizer:__copied(original)
     guarded(self, group)
     for i, p in ipairs(group.params) do
       local state = copies[original.param_groups[g].params[i].id]
-      for _, value in pairs(state or NOTHING) do owned(value) end
+      for _, value in each(state or NOTHING) do owned(value) end
       self.state[owned(p).id] = state
     end
   end
@@ -387,7 +388,7 @@ end
 
 local function group_lines(group, g)
   local names, lines = {}, {("Parameter Group %d"):format(g - 1)}
-  for key in pairs(group) do
+  for key in each(group) do
     if key ~= "params" then names[#names + 1] = key end
   end
   table.sort(names)

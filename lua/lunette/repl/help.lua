@@ -1,5 +1,6 @@
 --- help "softmax", help(lt.softmax): what an operator does and takes, from the operator table.
 
+local each = require("lunette.each")
 local ops = require("lunette.ops")
 local arguments = require("lunette.arguments")
 
@@ -28,7 +29,7 @@ end
 local function names()
   local list = {}
   for _, info in ipairs(ops.list) do list[#list + 1] = info.name end
-  for name in pairs(arguments.signatures) do
+  for name in each(arguments.signatures) do
     if not ops.info[name] then list[#list + 1] = name end
   end
   table.sort(list)
