@@ -25,7 +25,7 @@ configure: deps
 library: configure ## the library with its CPU kernels, nothing else
 	@cmake --build $(BUILD) -j $(JOBS) --target lunette
 
-build: configure ## that and the CUDA plug-in, where nvcc is found, and the stand-in for its specs
+build: configure ## that, the CUDA plug-in, and the stand-in for its specs
 	@cmake --build $(BUILD) -j $(JOBS)
 
 demo: library ## trains a network on handwritten digits and looks at a few
@@ -46,7 +46,7 @@ bench: library ## Lunette beside PyTorch, where that is installed
 
 lint: ## luacheck and clang-format, changing nothing
 	luacheck -q lua spec examples bench
-	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.cpp' '*.h' '*.cu')
 
 docs: library ## the reference of all operators, into build/docs
 	@lua/lunette/bin/lunette docs/build.lua $(BUILD)/docs

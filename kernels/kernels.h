@@ -8,7 +8,7 @@
 
 #include "../lib/lunette.h"
 
-#define LN_KERNELS_VERSION 2
+#define LN_KERNELS_VERSION 3
 #define LN_LOOP_OPERANDS 6
 
 /* A nest of loops over operands of one broadcast shape. Dimensions are collapsed where all operands allow; the last is the innermost.
@@ -213,9 +213,17 @@ typedef struct ln_step {
   double correction1, correction2; /* 1 - beta^step */
 } ln_step;
 
+/* The failure that says just that: collecting garbage and trying again may help. */
+#define LN_OUT_OF_MEMORY "out of memory"
+
 typedef struct ln_kernels {
   uint32_t version; /* LN_KERNELS_VERSION */
   uint32_t size;    /* sizeof(ln_kernels) */
+
+  /* Given to a plug-in by the core: its cache of blocks on the device, freed with the same size, and a way to tell the user something once. */
+  const char *(*block_alloc)(int device, size_t bytes, void **out);
+  void (*block_free)(int device, void *block, size_t bytes);
+  void (*warn)(const char *text);
 
   /* Memory of the device, uncached. */
   const char *(*alloc)(int device, size_t bytes, void **out);
@@ -223,6 +231,8 @@ typedef struct ln_kernels {
   const char *(*copy)(void *dst, int dst_device, const void *src, int src_device, size_t bytes); /* contiguous bytes */
   const char *(*synchronize)(int device);
   const char *(*name)(int device, char *name, int capacity);
+  int (*libraries)(char *text, int capacity); /* what is known of the libraries it uses, as snprintf */
+  bool (*allow_tf32)(int set);                /* may float32 products use it? 0 or 1 says so, -1 asks */
 
 #define KERNEL(name, arguments, types) const char *(*name)(const arguments *work, int device);
 #include "kernels.def"

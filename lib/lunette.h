@@ -287,6 +287,8 @@ int ln_cuda_synchronize(int device);
 int ln_cuda_memory(int device, int64_t *allocated, int64_t *reserved, int64_t *peak);
 int ln_cuda_empty_cache(int device);
 int ln_cuda_name(int device, char *name, int capacity);
+int ln_cuda_libraries(char *text, int capacity, int *length); /* of which the text that did not fit is not written */
+int ln_cuda_allow_tf32(int set, bool *allowed);               /* 0 or 1 sets it, -1 only asks */
 
 /* cdef end */
 

@@ -6,8 +6,9 @@
 #include "base.h"
 
 /* -- Memory (core/memory.c) -- */
-/* A cached block of at least `bytes`, 64-byte aligned, on `device`; freed with the same size. NULL when out of memory (text set). */
-void *ln_block_alloc(int device, size_t bytes);
+/* A cached block of at least `bytes`, 64-byte aligned, on `device`; freed with the same size. NULL, or what failed. */
+const char *ln_block_alloc(int device, size_t bytes, void **out);
+int ln_block_status(const char *failure, size_t bytes); /* its answer as a status, with the error's text */
 void ln_block_free(int device, void *block, size_t bytes);
 
 /* Bytes of this thread's blocks on a device: in use, kept for reuse, the most there were. */

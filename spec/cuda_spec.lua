@@ -63,6 +63,29 @@ describe("on a device", function()
     assert.are.equal(lt.cuda.memory_allocated(), lt.cuda.memory_reserved())
   end)
 
+  it("says what its libraries do, and rounds to TF32 only where that was asked for", function()
+    assert.is_true(#lt.cuda.libraries() > 0)
+    assert.is_false(lt.cuda.allow_tf32())
+    assert.is_true(lt.cuda.allow_tf32(true))
+    assert.is_true(lt.cuda.allow_tf32())
+    assert.is_false(lt.cuda.allow_tf32(false))
+    assert.has_error(function() lt.cuda.allow_tf32("yes") end, "allow_tf32: argument 'allowed' must be true or false, not string")
+  end)
+
+  it("memory that a kernel needs besides its operands is counted and given back", function()
+    local before = lt.cuda.memory_allocated()
+    local peak = lt.cuda.max_memory_allocated()
+    local x = lt.ones(1, 1048576, here)
+    lt.scope(function()
+      for _ = 1, 3 do x:cumsum(1) end
+    end)
+    assert.is_true(lt.cuda.max_memory_allocated() >= peak)
+    x = nil -- luacheck: ignore
+    lt.gc()
+    lt.gc()
+    assert.are.equal(before, lt.cuda.memory_allocated())
+  end)
+
   it("tensors of two devices do not mix, but for a 0-dim one of the host", function()
     local x, y = lt.ones(2, here), lt.ones(2, {device = "cpu"})
     assert.has_error(function() return x + y end, "add: all tensors must be on one device, got cuda:0 and cpu")
@@ -103,5 +126,57 @@ describe("on a device", function()
       first, last = first or loss:item(), loss:item()
     end
     assert.is_true(last < 0.5 * first)
+  end)
+end)
+
+if lt.cuda.device_count() < 2 then
+  describe("several devices", function()
+    pending("copies between them and what does not mix: there is one")
+  end)
+  return
+end
+
+describe("several devices", function()
+  it("hold tensors that go from one to the other", function()
+    local x = lt.arange(6, {device = "cuda:0"}):reshape(2, 3)
+    for _, t in ipairs {x, x:t(), x["0, ::2"]} do
+      local y = t:to("cuda:1")
+      assert.are.equal("cuda:1", y.device)
+      assert.is_true(lt.equal(t:cpu(), y:cpu()))
+      assert.is_true(lt.equal(t, y:to("cuda:0")))
+    end
+    assert.are.equal("cuda:1", (x:to("cuda:1") * 2).device)
+  end)
+
+  it("do not mix", function()
+    local x, y = lt.ones(2, 2, {device = "cuda:0"}), lt.ones(2, 2, {device = "cuda:1"})
+    assert.has_error(function() return x + y end, "add: all tensors must be on one device, got cuda:0 and cuda:1")
+    assert.has_error(function() return x:matmul(y) end, "matmul: all tensors must be on one device, got cuda:0 and cuda:1")
+    assert.has_error(function() return x:sum():mul_(y) end)
+  end)
+
+  it("are each the default when it was said so", function()
+    local was = lt.get_default_device()
+    lt.set_default_device("cuda:1")
+    local ok, device, sum = pcall(function()
+      local x = lt.rand(3, 4, {requires_grad = true})
+      local loss = (x * lt.ones(3, 4)):sum()
+      loss:backward()
+      return x.grad.device, x.grad:sum():item()
+    end)
+    lt.set_default_device(was)
+    assert.is_true(ok, device)
+    assert.are.equal("cuda:1", device)
+    assert.are.equal(12, sum)
+  end)
+
+  it("count their memory apart, and gradients cross from one to the other", function()
+    local before = lt.cuda.memory_allocated(0)
+    local x = lt.ones(64, 64, {device = "cuda:1", requires_grad = true})
+    assert.are.equal(before, lt.cuda.memory_allocated(0))
+    local y = x:to("cuda:0") * 3
+    y:sum():backward()
+    assert.are.equal("cuda:1", x.grad.device)
+    assert.are.equal(3, x.grad[0][0]:item())
   end)
 end)

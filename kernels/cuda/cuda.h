@@ -1,10 +1,22 @@
-/* cuda.h - what the CUDA kernels share: elements of any dtype, places in a nest of loops, and the two ways to run a body over indices.
+/* cuda.h - what the CUDA kernels share: elements of any dtype, positions in a nest of loops, and the two ways to run a kernel functor.
  *
- * A kernel is a body: a struct whose operator() computes what belongs to one index (`each`), or to one row together with a team of threads
- * (`teams`). Nothing but this header and the files that call a library knows how a body is launched, so the same bodies compile with a C++
- * compiler for the host, where kernels/cuda/host.cpp stands in for a device: the specs run there without a GPU. */
+ * A kernel functor is a struct whose operator() computes what belongs to one index (`ln_each`), or to one row together with a team of threads
+ * (`ln_teams`). The functors of x.cu live in the namespace cuda::x. The file is read by two compilers: the host's, which makes the functor and asks for
+ * its launch, and NVRTC, which compiles it for the GPU at run time (program.cpp), found by the name of its type. What stands under LN_HOST_CODE is
+ * for the first alone. In the stand-in (standin.cpp) the host's compiler does both, and the specs run every functor without a GPU. */
 #ifndef LUNETTE_CUDA_H
 #define LUNETTE_CUDA_H
+
+#ifdef __CUDACC_RTC__
+#define LN_DEVICE __device__ __forceinline__
+#define LN_UNROLL _Pragma("unroll")
+#define LN_UNROLL_SOME _Pragma("unroll 4")
+#else
+#define LN_HOST_CODE
+#define LN_DEVICE inline
+#define LN_UNROLL
+#define LN_UNROLL_SOME
+#endif
 
 extern "C" {
 #include "../kernels.h"
@@ -14,149 +26,132 @@ extern "C" {
 #include <math.h>
 #include <stddef.h>
 
-#ifdef __CUDACC__
-#include <cuda_runtime.h>
-#define LN_BODY __device__ __forceinline__
+enum {
+  LN_EACH_THREADS = 256, /* of a block of ln_each */
+  LN_TEAM_THREADS = 256, /* the largest team */
+  LN_PART = 512          /* elements that one thread or team works through in order */
+};
+
+/* -- What a program is specialised on --
+ * A run-time value that a launch declares in its ln_fixed is a constant in the program compiled for it: LN_FIXED(NAME, value) is that constant
+ * there, and the value everywhere else, so a functor is right, only slower, without it. */
+#define LN_FIXED_NAMES(X)                                                                                               \
+  X(DTYPE_0)                                                                                                            \
+  X(DTYPE_1) X(DTYPE_2) X(DTYPE_3) X(DTYPE_4) X(DTYPE_5) /* of operand k; DTYPE_0 where there is one dtype */           \
+    X(NDIM)                                              /* of the nest */                                              \
+    X(INNER)                                             /* of the inner nest of a reduction */                         \
+    X(WIDE)                                              /* positions need 64 bits */                                   \
+    X(VECTOR)                                            /* elements of one memory access */                            \
+    X(SPLAT)                                             /* operands with one element for a whole vector, a bit each */ \
+    X(NUMBERS)                                           /* operands that are a number, a bit each */                   \
+    X(KIND)                                              /* which of several computations */
+
+#ifdef LN_HOST_CODE
+enum ln_fixed_name {
+#define LN_FIXED_ENUM(name) LN_FIX_##name,
+  LN_FIXED_NAMES(LN_FIXED_ENUM)
+#undef LN_FIXED_ENUM
+    LN_FIX_COUNT
+};
+#define LN_FIXED(name, value) (value)
 #else
-#define LN_BODY inline
+/* program.cpp defines LN_FIX_<NAME>, as -1 where the launch left it open */
+#define LN_FIXED(name, value) (LN_FIX_##name >= 0 ? LN_FIX_##name : (int)(value))
 #endif
 
-/* -- The device (memory.cu; host.cpp on the host) -- */
+/* -- Combining two partial results -- */
 
-/* Makes the device current for this thread; NULL or what failed. */
-const char *ln_gpu_enter(int device);
-/* Memory for the kernel that is about to run, of this thread and device, valid until the next request. */
-const char *ln_gpu_scratch(int device, size_t bytes, void **out);
-const char *ln_gpu_copy(void *dst, int dst_device, const void *src, int src_device, size_t bytes);
-/* Sorts n pairs by key, equal keys in their order, into keys_out and values_out; keys below 2^bits. */
-const char *ln_gpu_sort(int device, int64_t n, const uint64_t *keys, uint64_t *keys_out, const int64_t *values, int64_t *values_out, int bits,
-                        void *room, size_t *room_bytes);
-#ifdef __CUDACC__
-cudaStream_t ln_gpu_stream(int device); /* this thread's on the device */
-const char *ln_gpu_failure(cudaError_t error);
-#else
-void ln_gpu_open(void); /* device memory can be reached only between these two */
-void ln_gpu_close(void);
-#endif
+struct ln_add {
+  template <class V> LN_DEVICE V operator()(V a, V b) const { return a + b; }
+};
+/* NaN wins. */
+struct ln_larger {
+  template <class V> LN_DEVICE V operator()(V a, V b) const { return a != a || a > b ? a : b; }
+};
 
-#define LN_GPU_TRY(call)                     \
-  do {                                       \
-    const char *ln_gpu_answer = (call);      \
-    if (ln_gpu_answer) return ln_gpu_answer; \
-  } while (0)
-
-/* -- each: body(i) for every i below n -- */
-
-#ifdef __CUDACC__
-enum { LN_EACH_THREADS = 256, LN_EACH_ITEMS = 4 };
-
-template <class Body> __global__ void ln_each_kernel(int64_t n, Body body) {
-  int64_t first = (int64_t)blockIdx.x * (LN_EACH_THREADS * LN_EACH_ITEMS) + threadIdx.x;
-#pragma unroll
-  for (int k = 0; k < LN_EACH_ITEMS; k++) {
-    int64_t i = first + k * LN_EACH_THREADS;
-    if (i < n) body(i);
-  }
-}
-
-template <class Body> const char *ln_each(int device, int64_t n, const Body &body) {
-  if (n <= 0) return NULL;
-  int64_t blocks = (n + LN_EACH_THREADS * LN_EACH_ITEMS - 1) / (LN_EACH_THREADS * LN_EACH_ITEMS);
-  if (blocks > INT32_MAX) return "more elements than one launch takes";
-  LN_GPU_TRY(ln_gpu_enter(device));
-  ln_each_kernel<<<(unsigned)blocks, LN_EACH_THREADS, 0, ln_gpu_stream(device)>>>(n, body);
-  return ln_gpu_failure(cudaGetLastError());
-}
-#else
-template <class Body> const char *ln_each(int device, int64_t n, const Body &body) {
-  LN_GPU_TRY(ln_gpu_enter(device));
-  ln_gpu_open();
-  for (int64_t i = 0; i < n; i++) body(i);
-  ln_gpu_close();
-  return NULL;
-}
-#endif
-
-/* -- teams: body(row, team); the team's threads share the row's items -- */
+/* -- Teams -- */
 
 /* One thread: rows that are short, or so many and so close that threads of neighbouring rows read together. */
 struct ln_alone {
-  LN_BODY int rank() const { return 0; }
-  LN_BODY int size() const { return 1; }
-  template <class V, class Meet> LN_BODY V all(V v, const Meet &) const { return v; }
+  LN_DEVICE int rank() const { return 0; }
+  LN_DEVICE int size() const { return 1; }
+  LN_DEVICE void wait() const {}
+  template <class V, class Combine> LN_DEVICE V all(V v, const Combine &, int = 1) const { return v; }
+  template <class V, class Combine> LN_DEVICE V before(V v, V start, const Combine &combine, V *total) const {
+    *total = combine(start, v);
+    return start;
+  }
 };
 
-#ifdef __CUDACC__
-enum { LN_TEAM_THREADS = 256 };
-
+#ifdef __CUDACC_RTC__
 /* A block, a power of two of threads. */
 struct ln_block_team {
-  LN_BODY int rank() const { return (int)threadIdx.x; }
-  LN_BODY int size() const { return (int)blockDim.x; }
-  /* The values of all threads met in a tree, in the order of ranks; every thread gets the result. */
-  template <class V, class Meet> LN_BODY V all(V v, const Meet &meet) const {
+  LN_DEVICE int rank() const { return (int)threadIdx.x; }
+  LN_DEVICE int size() const { return (int)blockDim.x; }
+  LN_DEVICE void wait() const { __syncthreads(); }
+  /* The values of all threads, combined in a tree in the order of ranks; every thread gets the result. With `lanes` > 1 only threads whose ranks
+   * are equal modulo `lanes`, a power of two, are combined. */
+  template <class V, class Combine> LN_DEVICE V all(V v, const Combine &combine, int lanes = 1) const {
     __shared__ V room[LN_TEAM_THREADS];
+    int rank = (int)threadIdx.x;
     __syncthreads();
-    room[threadIdx.x] = v;
+    room[rank] = v;
     __syncthreads();
-    for (int half = (int)blockDim.x / 2; half; half /= 2) {
-      if ((int)threadIdx.x < half) room[threadIdx.x] = meet(room[threadIdx.x], room[threadIdx.x + half]);
+    for (int half = (int)blockDim.x / 2; half >= lanes; half /= 2) {
+      if (rank < half) room[rank] = combine(room[rank], room[rank + half]);
       __syncthreads();
     }
-    return room[0];
+    return room[rank % lanes];
+  }
+  /* `start` combined with the values of the threads of lower rank, in order; *total: with all of them. */
+  template <class V, class Combine> LN_DEVICE V before(V v, V start, const Combine &combine, V *total) const {
+    __shared__ V room[LN_TEAM_THREADS];
+    int rank = (int)threadIdx.x;
+    __syncthreads();
+    room[rank] = v;
+    __syncthreads();
+    for (int step = 1; step < (int)blockDim.x; step *= 2) {
+      V sum = rank >= step ? combine(room[rank - step], room[rank]) : room[rank];
+      __syncthreads();
+      room[rank] = sum;
+      __syncthreads();
+    }
+    *total = combine(start, room[blockDim.x - 1]);
+    return rank > 0 ? combine(start, room[rank - 1]) : start;
   }
 };
 
-template <class Body> __global__ void ln_alone_kernel(int64_t rows, Body body) {
-  int64_t row = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (row < rows) body(row, ln_alone());
-}
-
-template <class Body> __global__ void ln_team_kernel(Body body) { body((int64_t)blockIdx.x, ln_block_team()); }
-
-/* `items`: how long a row is; `adjacent`: neighbouring rows are neighbours in memory. */
-template <class Body> const char *ln_teams(int device, int64_t rows, int64_t items, bool adjacent, const Body &body) {
-  if (rows <= 0) return NULL;
-  if (rows > INT32_MAX) return "more rows than one launch takes";
-  LN_GPU_TRY(ln_gpu_enter(device));
-  if (items <= 32 || (adjacent && rows >= 16384)) {
-    ln_alone_kernel<<<(unsigned)((rows + 127) / 128), 128, 0, ln_gpu_stream(device)>>>(rows, body);
-  } else {
-    unsigned threads = 32;
-    while (threads < LN_TEAM_THREADS && threads * 4 < items) threads *= 2;
-    ln_team_kernel<<<(unsigned)rows, threads, 0, ln_gpu_stream(device)>>>(body);
+/* The entry points of a program, one a functor. */
+#define LN_ENTRY_EACH(entry, ...)                                                                       \
+  extern "C" __global__ void __launch_bounds__(LN_EACH_THREADS) entry(int64_t n, __VA_ARGS__ functor) { \
+    int64_t i = (int64_t)blockIdx.x * LN_EACH_THREADS + threadIdx.x;                                    \
+    if (i < n) functor(i);                                                                              \
   }
-  return ln_gpu_failure(cudaGetLastError());
-}
-#else
-template <class Body> const char *ln_teams(int device, int64_t rows, int64_t, bool, const Body &body) {
-  LN_GPU_TRY(ln_gpu_enter(device));
-  ln_gpu_open();
-  for (int64_t i = 0; i < rows; i++) body(i, ln_alone());
-  ln_gpu_close();
-  return NULL;
-}
+#define LN_ENTRY_ALONE(entry, ...)                                                                      \
+  extern "C" __global__ void __launch_bounds__(LN_EACH_THREADS) entry(int64_t n, __VA_ARGS__ functor) { \
+    int64_t i = (int64_t)blockIdx.x * LN_EACH_THREADS + threadIdx.x;                                    \
+    if (i < n) functor(i, ln_alone());                                                                  \
+  }
+#define LN_ENTRY_TEAM(entry, ...)                                                                       \
+  extern "C" __global__ void __launch_bounds__(LN_TEAM_THREADS) entry(int64_t n, __VA_ARGS__ functor) { \
+    for (int64_t row = blockIdx.x; row < n; row += gridDim.x) functor(row, ln_block_team());            \
+  }
 #endif
-
-struct ln_meet_sum {
-  template <class V> LN_BODY V operator()(V a, V b) const { return a + b; }
-};
-/* NaN wins. */
-struct ln_meet_max {
-  template <class V> LN_BODY V operator()(V a, V b) const { return a != a || a > b ? a : b; }
-};
 
 /* -- Elements -- */
 
 /* Truncation towards zero; NaN and what int64 cannot hold become INT64_MIN, as on the CPU. */
-LN_BODY int64_t ln_whole(double v) { return v >= -9223372036854775808.0 && v < 9223372036854775808.0 ? (int64_t)v : INT64_MIN; }
-LN_BODY int64_t ln_whole(int64_t v) { return v; }
+LN_DEVICE int64_t ln_whole(double v) { return v >= -9223372036854775808.0 && v < 9223372036854775808.0 ? (int64_t)v : INT64_MIN; }
+LN_DEVICE int64_t ln_whole(float v) { return ln_whole((double)v); }
+LN_DEVICE int64_t ln_whole(int64_t v) { return v; }
 
-template <class T> LN_BODY T ln_of_float(double v) { return (T)v; }
-template <> LN_BODY int64_t ln_of_float<int64_t>(double v) { return ln_whole(v); }
+template <class T> LN_DEVICE T ln_of_float(double v) { return (T)v; }
+template <class T> LN_DEVICE T ln_of_float(float v) { return (T)v; }
+template <> LN_DEVICE int64_t ln_of_float<int64_t>(double v) { return ln_whole(v); }
+template <> LN_DEVICE int64_t ln_of_float<int64_t>(float v) { return ln_whole(v); }
 
 /* The element at p as a T, one of float, double, int64_t. */
-template <class T> LN_BODY T ln_load(const char *p, int dtype) {
+template <class T> LN_DEVICE T ln_load(const char *p, int dtype) {
   switch (dtype) {
   case LN_FLOAT32: return ln_of_float<T>(*(const float *)p);
   case LN_FLOAT64: return ln_of_float<T>(*(const double *)p);
@@ -171,7 +166,7 @@ template <class T> LN_BODY T ln_load(const char *p, int dtype) {
   }
 }
 
-template <class T> LN_BODY void ln_store(char *p, int dtype, T v) {
+template <class T> LN_DEVICE void ln_store(char *p, int dtype, T v) {
   switch (dtype) {
   case LN_FLOAT32: *(float *)p = (float)v; return;
   case LN_FLOAT64: *(double *)p = (double)v; return;
@@ -185,43 +180,59 @@ template <class T> LN_BODY void ln_store(char *p, int dtype, T v) {
   default: *(uint8_t *)p = v != 0;
   }
 }
-LN_BODY int64_t ln_whole(float v) { return ln_whole((double)v); }
 
-template <class T> struct ln_dtype_of;
-template <> struct ln_dtype_of<float> {
-  enum { dtype = LN_FLOAT32 };
-};
-template <> struct ln_dtype_of<double> {
-  enum { dtype = LN_FLOAT64 };
-};
-template <> struct ln_dtype_of<int64_t> {
-  enum { dtype = LN_INT64 };
-};
-
-static inline int ln_gpu_size_of(int dtype) {
-  static const uint8_t size[LN_DTYPES] = {4, 8, 2, 2, 1, 2, 4, 8, 1, 1};
-  return size[dtype];
+LN_DEVICE constexpr int ln_gpu_size_of(int dtype) {
+  return dtype == LN_FLOAT64 || dtype == LN_INT64                           ? 8
+         : dtype == LN_FLOAT32 || dtype == LN_INT32                         ? 4
+         : dtype == LN_FLOAT16 || dtype == LN_BFLOAT16 || dtype == LN_INT16 ? 2
+                                                                            : 1;
 }
 
-/* Chooses the compute type of a dtype: CALL is a macro of one type. */
-#define LN_BY_FLOAT(dtype, CALL) return (dtype) == LN_FLOAT64 ? CALL(double) : CALL(float)
-#define LN_BY_TYPE(dtype, CALL) return (dtype) == LN_FLOAT64 ? CALL(double) : (dtype) >= LN_INT8 ? CALL(int64_t) : CALL(float)
+/* -- Positions -- */
 
-/* -- Places -- */
+/* A nest of dims over N operands whose strides count bytes. Where positions fit into 31 bits, a division is a multiplication: for i and n below
+ * 2^31, i / n = (high half of i * magic + i) >> shift (Granlund and Montgomery, "Division by invariant integers using multiplication", 1994). */
+template <int N> struct ln_nest {
+  int ndim;
+  bool wide;
+  uint32_t magic[16];
+  uint8_t shift[16];
+  int64_t shape[16], stride[N][16];
 
-/* The byte offset of logical place i in a nest of dims. */
-LN_BODY int64_t ln_offset(int64_t i, int ndim, const int64_t *shape, const int64_t *stride) {
-  int64_t at = 0;
-  for (int d = ndim - 1; d > 0; d--) {
-    int64_t n = shape[d], q = i <= INT32_MAX && n <= INT32_MAX ? (int64_t)((uint32_t)i / (uint32_t)n) : i / n;
-    at += (i - q * n) * stride[d];
-    i = q;
+  LN_DEVICE uint32_t divide(uint32_t i, int d) const { return ((uint32_t)((uint64_t)i * magic[d] >> 32) + i) >> shift[d]; }
+
+  /* The byte offsets of logical element i. */
+  LN_DEVICE void offsets(int64_t i, int64_t *at, int dims) const {
+    if (dims <= 1) {
+      LN_UNROLL for (int k = 0; k < N; k++) at[k] = dims ? i * stride[k][0] : 0;
+    } else if (LN_FIXED(WIDE, wide)) {
+      LN_UNROLL for (int k = 0; k < N; k++) at[k] = 0;
+      LN_UNROLL for (int d = dims - 1; d >= 0; d--) {
+        int64_t q = d ? i / shape[d] : 0, r = i - q * shape[d];
+        LN_UNROLL for (int k = 0; k < N; k++) at[k] += r * stride[k][d];
+        i = q;
+      }
+    } else {
+      uint32_t rest = (uint32_t)i, sum[N];
+      LN_UNROLL for (int k = 0; k < N; k++) sum[k] = 0;
+      LN_UNROLL for (int d = dims - 1; d >= 0; d--) {
+        uint32_t q = d ? divide(rest, d) : 0, r = rest - q * (uint32_t)shape[d];
+        LN_UNROLL for (int k = 0; k < N; k++) sum[k] += r * (uint32_t)stride[k][d];
+        rest = q;
+      }
+      LN_UNROLL for (int k = 0; k < N; k++) at[k] = (int32_t)sum[k];
+    }
   }
-  return ndim > 0 ? at + i * stride[0] : 0;
-}
+  LN_DEVICE void offsets(int64_t i, int64_t *at) const { offsets(i, at, LN_FIXED(NDIM, ndim)); }
+  LN_DEVICE int64_t offset(int64_t i) const {
+    int64_t at[N];
+    offsets(i, at);
+    return at[0];
+  }
+};
 
-LN_BODY char *ln_place(const ln_loop &loop, int operand, int64_t i) {
-  return loop.data[operand] + ln_offset(i, loop.ndim, loop.shape, loop.stride[operand]);
-}
+#ifdef LN_HOST_CODE
+#include "launch.h"
+#endif
 
 #endif

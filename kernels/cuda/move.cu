@@ -1,24 +1,19 @@
 /* move.cu - conversion between dtypes and layouts, and elements that move by an index.
  *
- * Where several sources meet in one place they are sorted by it first, in their own order: sums are added up in that order and of plain
- * writes the last one stays, on every run. */
-#include "kernels.h"
+ * Where several sources go to one destination they are sorted by it first, in their own order: sums are added up in that order and of plain
+ * writes the last one stays, on every run. An index outside its range, which the check before reports later (check.cu), is taken as 0. */
+#include "elementwise.h"
 
-namespace {
+namespace cuda::move {
 
-template <class T> struct convert_body {
-  ln_loop loop;
-  LN_BODY void operator()(int64_t i) const { ln_store<T>(ln_place(loop, 0, i), loop.dtype[0], ln_load<T>(ln_place(loop, 1, i), loop.dtype[1])); }
+template <class T> struct same {
+  enum { inputs = 1 };
+  static LN_DEVICE T value(const T *in, const double *) { return in[0]; }
 };
 
-/* The number of a scalar operand, which lies in host memory. */
-template <class T> struct fill_body {
-  ln_loop loop;
-  T value;
-  LN_BODY void operator()(int64_t i) const { ln_store<T>(ln_place(loop, 0, i), loop.dtype[0], value); }
-};
+template <class T> struct convert : ln_elementwise<T, same<T>> {};
 
-LN_BODY void move_bytes(char *y, const char *x, int item) {
+LN_DEVICE void move_bytes(char *y, const char *x, int item) {
   switch (item) {
   case 1: *y = *x; return;
   case 2: *(uint16_t *)y = *(const uint16_t *)x; return;
@@ -27,115 +22,84 @@ LN_BODY void move_bytes(char *y, const char *x, int item) {
   }
 }
 
-struct copy_body {
-  ln_loop loop;
-  int item;
-  LN_BODY void operator()(int64_t i) const { move_bytes(ln_place(loop, 0, i), ln_place(loop, 1, i), item); }
-};
+LN_DEVICE int64_t clamped(int64_t index, int64_t size) { return index < 0 || index >= size ? 0 : index; }
 
 /* -- By an index -- */
 
-struct gather_body {
-  ln_indexed job;
+/* Operands 0 out, 1 in, 2 index. */
+struct indexing {
+  ln_nest<3> nest;
+  char *y;
+  const char *x, *index;
+  int64_t stride, size;
   int item;
-  LN_BODY void operator()(int64_t i) const {
-    int64_t at = *(const int64_t *)ln_place(job.loop, 2, i) * job.stride;
-    move_bytes(ln_place(job.loop, 0, i), ln_place(job.loop, 1, i) + at, item);
+  LN_DEVICE int64_t along(int64_t at) const { return clamped(*(const int64_t *)(index + at), size) * stride; }
+};
+
+struct gather {
+  indexing job;
+  LN_DEVICE void operator()(int64_t i) const {
+    int64_t at[3];
+    job.nest.offsets(i, at);
+    move_bytes(job.y + at[0], job.x + at[1] + job.along(at[2]), LN_FIXED(KIND, job.item));
   }
 };
 
 /* Where element i goes, counted from the first byte of the destination. */
 struct scatter_keys {
-  ln_indexed job;
+  indexing job;
   uint64_t *keys;
   int64_t *order;
-  LN_BODY void operator()(int64_t i) const {
-    int64_t at = *(const int64_t *)ln_place(job.loop, 2, i) * job.stride;
-    keys[i] = (uint64_t)(ln_place(job.loop, 0, i) + at - job.loop.data[0]);
+  LN_DEVICE void operator()(int64_t i) const {
+    int64_t at[3];
+    job.nest.offsets(i, at);
+    keys[i] = (uint64_t)(at[0] + job.along(at[2]));
     order[i] = i;
   }
 };
 
 /* The first of a run of equal keys does the work of the run. */
-template <class T> struct scatter_body {
-  ln_indexed job;
+struct scatter {
+  indexing job;
   const uint64_t *keys;
   const int64_t *order;
   int64_t n;
-  int item;
-  bool add;
-  LN_BODY void operator()(int64_t k) const {
-    if (k > 0 && keys[k - 1] == keys[k]) return;
-    char *y = job.loop.data[0] + keys[k];
-    int64_t i = k;
-    if (add) {
-      T sum = ln_load<T>(y, job.loop.dtype[0]);
-      for (; i < n && keys[i] == keys[k]; i++) sum += ln_load<T>(ln_place(job.loop, 1, order[i]), job.loop.dtype[1]);
-      ln_store<T>(y, job.loop.dtype[0], sum);
-    } else {
-      while (i + 1 < n && keys[i + 1] == keys[k]) i++;
-      move_bytes(y, ln_place(job.loop, 1, order[i]), item);
-    }
+  LN_DEVICE void operator()(int64_t k) const {
+    if (k + 1 < n && keys[k + 1] == keys[k]) return;
+    int64_t at[3];
+    job.nest.offsets(order[k], at);
+    move_bytes(job.y + keys[k], job.x + at[1], LN_FIXED(KIND, job.item));
   }
 };
 
-/* Room for n keys and their order, unsorted and sorted. */
-struct sorted {
-  uint64_t *keys, *keys_out;
-  int64_t *order, *order_out;
-  void *room;
-  size_t room_bytes;
+template <class T> struct scatter_add {
+  indexing job;
+  const uint64_t *keys;
+  const int64_t *order;
+  int64_t n;
+  int dtype;
+  LN_DEVICE void operator()(int64_t k) const {
+    if (k > 0 && keys[k - 1] == keys[k]) return;
+    const int type = LN_FIXED(DTYPE_0, dtype);
+    char *y = job.y + keys[k];
+    T sum = ln_load<T>(y, type);
+    for (int64_t i = k; i < n && keys[i] == keys[k]; i++) {
+      int64_t at[3];
+      job.nest.offsets(order[i], at);
+      sum += ln_load<T>(job.x + at[1], type);
+    }
+    ln_store<T>(y, type, sum);
+  }
 };
-
-const char *sort_room(int device, int64_t n, int bits, sorted *s) {
-  void *memory = NULL;
-  LN_GPU_TRY(ln_gpu_sort(device, n, NULL, NULL, NULL, NULL, bits, NULL, &s->room_bytes));
-  LN_GPU_TRY(ln_gpu_scratch(device, (size_t)n * 32 + s->room_bytes, &memory));
-  s->keys = (uint64_t *)memory;
-  s->keys_out = s->keys + n;
-  s->order = (int64_t *)(s->keys_out + n);
-  s->order_out = s->order + n;
-  s->room = s->order_out + n;
-  return NULL;
-}
-
-const char *sort_run(int device, int64_t n, int bits, sorted *s) {
-  return ln_gpu_sort(device, n, s->keys, s->keys_out, s->order, s->order_out, bits, s->room, &s->room_bytes);
-}
-
-int bits_of(uint64_t below) {
-  int bits = 1;
-  while (bits < 64 && below >> bits) bits++;
-  return bits;
-}
-
-/* Bytes from the first to behind the last element of the destination. */
-uint64_t reach(const ln_indexed *job) {
-  int64_t bytes = job->stride * (job->size - 1);
-  for (int d = 0; d < job->loop.ndim; d++) bytes += (job->loop.shape[d] - 1) * job->loop.stride[0][d];
-  return (uint64_t)bytes + 1;
-}
-
-const char *scatter(const ln_indexed *job, bool add, int device) {
-  int64_t n = job->loop.numel;
-  int bits = bits_of(reach(job));
-  sorted s;
-  LN_GPU_TRY(sort_room(device, n, bits, &s));
-  LN_GPU_TRY(ln_each(device, n, scatter_keys{*job, s.keys, s.order}));
-  LN_GPU_TRY(sort_run(device, n, bits, &s));
-  int item = ln_gpu_size_of(job->loop.dtype[0]);
-#define SCATTER(T) ln_each(device, n, scatter_body<T>{*job, s.keys_out, s.order_out, n, item, add})
-  LN_BY_TYPE(job->dtype, SCATTER);
-}
 
 /* -- Rows by index -- */
 
-struct take_body {
+struct take {
   ln_take t;
   int item;
-  LN_BODY void operator()(int64_t i) const {
+  LN_DEVICE void operator()(int64_t i) const {
     int64_t row = i / t.width, column = i - row * t.width;
-    move_bytes(t.out + i * item, t.in + (t.ids[row] * t.width + column) * item, item);
+    move_bytes(t.out + i * item, t.in + (clamped(t.ids[row], t.rows) * t.width + column) * item, LN_FIXED(KIND, item));
   }
 };
 
@@ -143,157 +107,235 @@ struct take_keys {
   ln_take t;
   uint64_t *keys;
   int64_t *order;
-  LN_BODY void operator()(int64_t i) const {
-    keys[i] = (uint64_t)t.ids[i];
+  LN_DEVICE void operator()(int64_t i) const {
+    keys[i] = (uint64_t)clamped(t.ids[i], t.rows);
     order[i] = i;
   }
 };
 
-/* Column `i % width` of the run that begins at sorted place i / width. */
-template <class T> struct take_add_body {
+/* Column `i % width` of the run that begins at sorted position i / width. */
+template <class T> struct take_add {
   ln_take t;
   const uint64_t *keys;
   const int64_t *order;
   int item;
-  LN_BODY void operator()(int64_t i) const {
+  LN_DEVICE void operator()(int64_t i) const {
+    const int type = LN_FIXED(DTYPE_0, t.dtype);
     int64_t k = i / t.width, column = i - k * t.width;
     if ((k > 0 && keys[k - 1] == keys[k]) || (int64_t)keys[k] == t.skip) return;
     char *y = t.out + ((int64_t)keys[k] * t.width + column) * item;
-    T sum = ln_load<T>(y, t.dtype);
-    for (int64_t j = k; j < t.n && keys[j] == keys[k]; j++) sum += ln_load<T>(t.in + (order[j] * t.width + column) * item, t.dtype);
-    ln_store<T>(y, t.dtype, sum);
+    T sum = ln_load<T>(y, type);
+    for (int64_t j = k; j < t.n && keys[j] == keys[k]; j++) sum += ln_load<T>(t.in + (order[j] * t.width + column) * item, type);
+    ln_store<T>(y, type, sum);
   }
 };
 
 /* -- Looking for elements -- */
 
-struct meet_min {
-  LN_BODY int64_t operator()(int64_t a, int64_t b) const { return a < b ? a : b; }
+struct smaller {
+  LN_DEVICE int64_t operator()(int64_t a, int64_t b) const { return a < b ? a : b; }
 };
 
-struct outside_body {
-  ln_loop loop;
+/* An operand by its logical order. */
+struct operand {
+  ln_nest<1> nest;
+  const char *data;
+  int dtype;
+  int64_t numel;
+  LN_DEVICE bool nonzero(int64_t i) const {
+    const int type = LN_FIXED(DTYPE_0, dtype);
+    const char *p = data + nest.offset(i);
+    return type <= LN_BFLOAT16 ? ln_load<double>(p, type) != 0 : ln_load<int64_t>(p, type) != 0;
+  }
+  LN_DEVICE int64_t end(int64_t part) const { return (part + 1) * LN_PART < numel ? (part + 1) * LN_PART : numel; }
+};
+
+struct first_outside {
+  operand x;
   int64_t low, high, *out;
-  template <class Team> LN_BODY void operator()(int64_t part, const Team &team) const {
-    int64_t first = loop.numel;
-    for (int64_t i = part * LN_PART + team.rank(); i < loop.numel && i < (part + 1) * LN_PART; i += team.size()) {
-      int64_t v = *(const int64_t *)ln_place(loop, 1, i);
+  template <class Team> LN_DEVICE void operator()(int64_t part, const Team &team) const {
+    int64_t first = INT64_MAX;
+    for (int64_t i = part * LN_PART + team.rank(); i < x.end(part); i += team.size()) {
+      int64_t v = *(const int64_t *)(x.data + x.nest.offset(i));
       if ((v < low || v >= high) && i < first) first = i;
     }
-    first = team.all(first, meet_min());
+    first = team.all(first, smaller());
     if (team.rank() == 0) out[part] = first;
   }
 };
 
-struct min_body {
+struct least {
   const int64_t *parts;
   int64_t n, *out;
-  template <class Team> LN_BODY void operator()(int64_t, const Team &team) const {
+  template <class Team> LN_DEVICE void operator()(int64_t, const Team &team) const {
     int64_t first = INT64_MAX;
     for (int64_t i = team.rank(); i < n; i += team.size())
       if (parts[i] < first) first = parts[i];
-    first = team.all(first, meet_min());
+    first = team.all(first, smaller());
     if (team.rank() == 0) *out = first;
   }
 };
 
-LN_BODY bool is_nonzero(const ln_loop &loop, int64_t i) {
-  const char *p = ln_place(loop, 1, i);
-  return loop.dtype[1] <= LN_BFLOAT16 ? ln_load<double>(p, loop.dtype[1]) != 0 : ln_load<int64_t>(p, loop.dtype[1]) != 0;
-}
-
-struct count_body {
-  ln_loop loop;
+struct count_nonzero {
+  operand x;
   int64_t *counts;
-  template <class Team> LN_BODY void operator()(int64_t part, const Team &team) const {
+  template <class Team> LN_DEVICE void operator()(int64_t part, const Team &team) const {
     int64_t count = 0;
-    for (int64_t i = part * LN_PART + team.rank(); i < loop.numel && i < (part + 1) * LN_PART; i += team.size()) count += is_nonzero(loop, i);
-    count = team.all(count, ln_meet_sum());
+    for (int64_t i = part * LN_PART + team.rank(); i < x.end(part); i += team.size()) count += x.nonzero(i);
+    count = team.all(count, ln_add());
     if (team.rank() == 0) counts[part] = count;
   }
 };
 
-/* counts[0 .. n) become the sums before each, counts[n] the sum of all. */
-struct sums_before {
-  int64_t *counts, n;
-  LN_BODY void operator()(int64_t) const {
-    int64_t sum = 0;
-    for (int64_t i = 0; i <= n; i++) {
-      int64_t count = i < n ? counts[i] : 0;
-      counts[i] = sum;
-      sum += count;
+struct list_nonzero {
+  operand x;
+  const int64_t *before;
+  int64_t *out;
+  template <class Team> LN_DEVICE void operator()(int64_t part, const Team &team) const {
+    int64_t found = before[part], end = x.end(part);
+    for (int64_t first = part * LN_PART; first < end; first += team.size()) {
+      int64_t i = first + team.rank(), total;
+      bool here = i < end && x.nonzero(i);
+      int64_t to = team.before((int64_t)here, found, ln_add(), &total);
+      if (here) out[to] = i;
+      found = total;
     }
   }
 };
 
-struct place_body {
-  ln_loop loop;
-  const int64_t *before;
-  int64_t *out;
-  LN_BODY void operator()(int64_t part) const {
-    int64_t *to = out + before[part];
-    for (int64_t i = part * LN_PART; i < loop.numel && i < (part + 1) * LN_PART; i++)
-      if (is_nonzero(loop, i)) *to++ = i;
+} // namespace cuda::move
+
+#ifdef LN_HOST_CODE
+#include "kernels.h"
+
+namespace cuda::move {
+namespace {
+
+/* Same dtype: the bits, as whole numbers of their size. */
+int bits_dtype(int dtype) {
+  switch (ln_gpu_size_of(dtype)) {
+  case 1: return LN_UINT8;
+  case 2: return LN_INT16;
+  case 4: return LN_INT32;
+  default: return LN_INT64;
   }
-};
+}
+
+template <class T> const char *convert_run(const ln_loop *loop, int device) {
+  const double at[3] = {0, 0, 0};
+  T number = 0;
+  if (loop->scalars & 2) number = loop->dtype[1] == LN_INT64 ? (T) * (const int64_t *)loop->data[1] : (T) * (const double *)loop->data[1];
+  return ln_elementwise_run<convert<T>>(loop, &number, at, device);
+}
+
+indexing indexing_of(const ln_indexed *job, ln_fixed *fixed) {
+  indexing x = {ln_nest_of<3>(&job->loop),         job->loop.data[0], job->loop.data[1], job->loop.data[2], job->stride, job->size,
+                ln_gpu_size_of(job->loop.dtype[0])};
+  ln_fix_nest(fixed, x.nest);
+  fixed->with(LN_FIX_KIND, x.item).with(LN_FIX_DTYPE_0, job->loop.dtype[0]);
+  return x;
+}
+
+/* Bytes from the first element of the destination to the last. */
+uint64_t reach(const ln_indexed *job) {
+  int64_t bytes = job->stride * (job->size - 1);
+  for (int d = 0; d < job->loop.ndim; d++) bytes += (job->loop.shape[d] - 1) * job->loop.stride[0][d];
+  return (uint64_t)bytes;
+}
+
+const char *scatter_run(const ln_indexed *job, bool add, int device) {
+  int64_t n = job->loop.numel;
+  int dtype = job->loop.dtype[0];
+  ln_fixed fixed;
+  indexing x = indexing_of(job, &fixed);
+  ln_scratch scratch(device, ln_sort_bytes(n));
+  ln_sort s;
+  LN_GPU_TRY(scratch.failure);
+  ln_sort_begin(&s, n, scratch.memory);
+  LN_GPU_TRY(ln_each(device, n, scatter_keys{x, s.keys, s.order}, fixed));
+  LN_GPU_TRY(ln_sort_run(&s, reach(job), device));
+  if (!add) return ln_each(device, n, scatter{x, s.keys, s.order, n}, fixed);
+#define SCATTER_ADD(T) ln_each(device, n, scatter_add<T>{x, s.keys, s.order, n, dtype}, fixed)
+  LN_BY_TYPE(job->dtype, SCATTER_ADD);
+}
+
+operand operand_of(const ln_loop *loop, ln_fixed *fixed) {
+  operand x = {ln_nest_of<1>(loop, 1), loop->data[1], loop->dtype[1], loop->numel};
+  ln_fix_nest(fixed, x.nest);
+  fixed->with(LN_FIX_DTYPE_0, x.dtype);
+  return x;
+}
 
 int64_t parts_of(int64_t n) { return (n + LN_PART - 1) / LN_PART; }
 
 } // namespace
+} // namespace cuda::move
+
+using namespace cuda::move;
 
 const char *ln_gpu_convert(const ln_loop *loop, int device) {
   int to = loop->dtype[0], from = loop->dtype[1];
-  if (loop->scalars & 2) {
-    if (from == LN_INT64) return ln_each(device, loop->numel, fill_body<int64_t>{*loop, *(const int64_t *)loop->data[1]});
-    return ln_each(device, loop->numel, fill_body<double>{*loop, *(const double *)loop->data[1]});
+  if (loop->scalars & 2) return from == LN_INT64 ? convert_run<int64_t>(loop, device) : convert_run<double>(loop, device);
+  if (to == from) {
+    ln_loop bits = *loop;
+    bits.dtype[0] = bits.dtype[1] = bits_dtype(to);
+    return convert_run<int64_t>(&bits, device);
   }
-  if (to == from) return ln_each(device, loop->numel, copy_body{*loop, ln_gpu_size_of(to)});
-  if (to >= LN_INT8 && from >= LN_INT8) return ln_each(device, loop->numel, convert_body<int64_t>{*loop});
-  bool wide = to == LN_FLOAT64 || from == LN_FLOAT64 || to >= LN_INT8;
-  return wide ? ln_each(device, loop->numel, convert_body<double>{*loop}) : ln_each(device, loop->numel, convert_body<float>{*loop});
+  if (to >= LN_INT8 && from >= LN_INT8) return convert_run<int64_t>(loop, device);
+  bool wide = to == LN_FLOAT64 || from == LN_FLOAT64 || to >= LN_INT8 || from >= LN_INT8;
+  return wide ? convert_run<double>(loop, device) : convert_run<float>(loop, device);
 }
 
 const char *ln_gpu_indexed(const ln_indexed *job, int device) {
-  if (job->indexed == 0) return scatter(job, false, device);
-  return ln_each(device, job->loop.numel, gather_body{*job, ln_gpu_size_of(job->loop.dtype[0])});
+  ln_fixed fixed;
+  if (job->indexed == 0) return scatter_run(job, false, device);
+  indexing x = indexing_of(job, &fixed);
+  return ln_each(device, job->loop.numel, gather{x}, fixed);
 }
 
-const char *ln_gpu_scatter_add(const ln_indexed *job, int device) { return scatter(job, true, device); }
+const char *ln_gpu_scatter_add(const ln_indexed *job, int device) { return scatter_run(job, true, device); }
 
-const char *ln_gpu_take(const ln_take *t, int device) { return ln_each(device, t->n * t->width, take_body{*t, ln_gpu_size_of(t->dtype)}); }
+const char *ln_gpu_take(const ln_take *t, int device) {
+  int item = ln_gpu_size_of(t->dtype);
+  return ln_each(device, t->n * t->width, take{*t, item}, ln_fixed().with(LN_FIX_KIND, item));
+}
 
 const char *ln_gpu_take_add(const ln_take *t, int device) {
-  int bits = bits_of((uint64_t)t->rows);
-  sorted s;
   if (t->n == 0) return NULL;
-  LN_GPU_TRY(sort_room(device, t->n, bits, &s));
+  ln_scratch scratch(device, ln_sort_bytes(t->n));
+  ln_sort s;
+  LN_GPU_TRY(scratch.failure);
+  ln_sort_begin(&s, t->n, scratch.memory);
   LN_GPU_TRY(ln_each(device, t->n, take_keys{*t, s.keys, s.order}));
-  LN_GPU_TRY(sort_run(device, t->n, bits, &s));
-#define TAKE_ADD(T) ln_each(device, t->n * t->width, take_add_body<T>{*t, s.keys_out, s.order_out, ln_gpu_size_of(t->dtype)})
+  LN_GPU_TRY(ln_sort_run(&s, (uint64_t)t->rows - 1, device));
+#define TAKE_ADD(T) ln_each(device, t->n * t->width, take_add<T>{*t, s.keys, s.order, ln_gpu_size_of(t->dtype)}, ln_fixed::dtype(t->dtype))
   LN_BY_TYPE(t->dtype, TAKE_ADD);
 }
 
 const char *ln_gpu_find_outside(const ln_find *f, int device) {
-  const ln_loop *loop = &f->loop;
-  int64_t parts = parts_of(loop->numel);
-  void *memory;
-  LN_GPU_TRY(ln_gpu_scratch(device, (size_t)(parts + 1) * sizeof(int64_t), &memory));
-  int64_t *first = (int64_t *)memory;
-  LN_GPU_TRY(ln_teams(device, parts, LN_PART, false, outside_body{*loop, f->low, f->high, first + 1}));
-  LN_GPU_TRY(ln_teams(device, 1, parts, false, min_body{first + 1, parts, first}));
+  int64_t parts = parts_of(f->loop.numel);
+  ln_fixed fixed;
+  operand x = operand_of(&f->loop, &fixed);
+  ln_scratch scratch(device, (size_t)(parts + 1) * sizeof(int64_t));
+  LN_GPU_TRY(scratch.failure);
+  int64_t *first = (int64_t *)scratch.memory;
+  LN_GPU_TRY(ln_teams(device, parts, LN_PART, false, first_outside{x, f->low, f->high, first + 1}, fixed));
+  LN_GPU_TRY(ln_teams(device, 1, parts, false, least{first + 1, parts, first}));
   LN_GPU_TRY(ln_gpu_copy(f->position, LN_HOST, first, device, sizeof *f->position));
-  if (*f->position >= loop->numel) *f->position = -1;
+  if (*f->position >= f->loop.numel) *f->position = -1;
   return NULL;
 }
 
 const char *ln_gpu_nonzero(const ln_nonzero *job, int device) {
-  const ln_loop *loop = &job->loop;
-  int64_t parts = parts_of(loop->numel);
-  void *memory;
-  LN_GPU_TRY(ln_gpu_scratch(device, (size_t)(parts + 1) * sizeof(int64_t), &memory));
-  int64_t *counts = (int64_t *)memory;
-  LN_GPU_TRY(ln_teams(device, parts, LN_PART, false, count_body{*loop, counts}));
-  LN_GPU_TRY(ln_each(device, 1, sums_before{counts, parts}));
-  if (job->out) return ln_each(device, parts, place_body{*loop, counts, job->out});
+  int64_t parts = parts_of(job->loop.numel);
+  ln_fixed fixed;
+  operand x = operand_of(&job->loop, &fixed);
+  ln_scratch scratch(device, (size_t)(parts + 1) * sizeof(int64_t));
+  LN_GPU_TRY(scratch.failure);
+  int64_t *counts = (int64_t *)scratch.memory;
+  LN_GPU_TRY(ln_teams(device, parts, LN_PART, false, count_nonzero{x, counts}, fixed));
+  LN_GPU_TRY(ln_gpu_sums_before(device, counts, parts));
+  if (job->out) return ln_teams(device, parts, LN_PART, false, list_nonzero{x, counts, job->out}, fixed);
   return ln_gpu_copy(job->count, LN_HOST, counts + parts, device, sizeof *job->count);
 }
+#endif

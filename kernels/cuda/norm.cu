@@ -1,214 +1,245 @@
-/* norm.cu - batch normalisation over x [N, C, M] in any strides: a team per channel for the sums, an index per element for the rest; layer
- * normalisation of rows, a team each. */
+/* norm.cu - batch normalisation over x [N, C, M] in any strides. Sums over a channel are cut into parts, each combined by a team; where channels
+ * are neighbours in memory a team takes 32 of them. */
+#include "norm.h"
+
+namespace cuda::norm {
+
+/* How a team goes over its parts of channels: row = tile * parts + part. The nest is that of one channel: x, and dy where it is read. */
+struct walk {
+  ln_nest<2> nest;
+  int64_t channel[2]; /* strides in bytes */
+  int64_t channels, count, parts, length, tile;
+  LN_DEVICE int64_t end(int64_t part) const { return (part + 1) * length < count ? (part + 1) * length : count; }
+};
+
+/* Mean and sum of squared differences from it, of some of a channel's elements. */
+struct moments {
+  double count, mean, squares;
+};
+
+/* Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979. */
+LN_DEVICE moments joined(const moments &a, const moments &b) {
+  double count = a.count + b.count, delta = b.mean - a.mean;
+  if (count == 0) return a;
+  return moments{count, a.mean + delta * (b.count / count), a.squares + b.squares + delta * delta * (a.count * b.count / count)};
+}
+
+/* partial[part * channels + c] */
+template <class T> struct part_moments {
+  walk w;
+  const char *x;
+  int dtype;
+  moments *partial;
+  template <class Team> LN_DEVICE void operator()(int64_t row, const Team &team) const {
+    const int type = LN_FIXED(DTYPE_0, dtype), width = team.size() < w.tile ? team.size() : (int)w.tile;
+    const int step = team.size() / width, own = team.rank() / width;
+    const int64_t tile = row / w.parts, part = row - tile * w.parts, first = part * w.length, end = w.end(part);
+    for (int64_t k = team.rank() % width; k < w.tile; k += width) {
+      const int64_t c = tile * w.tile + k;
+      const bool real = c < w.channels;
+      const char *p = x + (real ? c : 0) * w.channel[0];
+      int64_t at[2];
+      double sum = 0, squares = 0;
+      for (int64_t i = first + own; i < end; i += step) {
+        w.nest.offsets(i, at);
+        sum += ln_load<T>(p + at[0], type);
+      }
+      const double mean = team.all(sum, ln_add(), width) / (double)(end - first);
+      for (int64_t i = first + own; i < end; i += step) {
+        w.nest.offsets(i, at);
+        double v = (double)ln_load<T>(p + at[0], type) - mean;
+        squares += v * v;
+      }
+      squares = team.all(squares, ln_add(), width);
+      if (own == 0 && real) partial[part * w.channels + c] = moments{(double)(end - first), mean, squares};
+    }
+  }
+};
+
+template <class T> struct join_moments {
+  ln_norm job;
+  const moments *partial;
+  int64_t parts;
+  LN_DEVICE void operator()(int64_t c) const {
+    moments m = {0, 0, 0};
+    for (int64_t k = 0; k < parts; k++) m = joined(m, partial[k * job.c + c]);
+    const double variance = m.squares / m.count;
+    ((T *)job.mean)[c] = (T)m.mean;
+    ((T *)job.rstd)[c] = (T)(1 / sqrt(variance + job.eps));
+    ((T *)job.variance)[c] = (T)variance;
+  }
+};
+
+/* -- Elements: the nest goes over all of them; its last operand is the number of the channel -- */
+
+template <class T> struct forward {
+  ln_nest<3> nest; /* x, y, channel */
+  ln_norm job;
+  LN_DEVICE void operator()(int64_t i) const {
+    const int type = LN_FIXED(DTYPE_0, job.dtype);
+    int64_t at[3];
+    nest.offsets(i, at);
+    const int64_t c = at[2];
+    const T scale = ln_norm_factor<T>(job.weight, c, 1) * ((const T *)job.rstd)[c];
+    const T shift = ln_norm_factor<T>(job.bias, c, 0) - ((const T *)job.mean)[c] * scale;
+    ln_store<T>(job.y + at[1], type, ln_load<T>(job.x + at[0], type) * scale + shift);
+  }
+};
+
+/* -- Gradients -- */
+
+template <class T> struct part_sums {
+  walk w;
+  ln_norm job;
+  ln_norm_sums *partial;
+  template <class Team> LN_DEVICE void operator()(int64_t row, const Team &team) const {
+    const int type = LN_FIXED(DTYPE_0, job.dtype), width = team.size() < w.tile ? team.size() : (int)w.tile;
+    const int step = team.size() / width, own = team.rank() / width;
+    const int64_t tile = row / w.parts, part = row - tile * w.parts, end = w.end(part);
+    for (int64_t k = team.rank() % width; k < w.tile; k += width) {
+      const int64_t c = tile * w.tile + k;
+      ln_norm_sums v = {0, 0};
+      if (c < w.channels) {
+        const T mean = ((const T *)job.mean)[c], rstd = ((const T *)job.rstd)[c];
+        for (int64_t i = part * w.length + own; i < end; i += step) {
+          int64_t at[2];
+          w.nest.offsets(i, at);
+          const T dy = ln_load<T>(job.dy + c * w.channel[1] + at[1], type), x = ln_load<T>(job.x + c * w.channel[0] + at[0], type);
+          v.dy += dy;
+          v.dy_x += dy * ((x - mean) * rstd);
+        }
+      }
+      v = team.all(v, ln_add_norm_sums(), width);
+      if (own == 0 && c < w.channels) partial[part * w.channels + c] = v;
+    }
+  }
+};
+
+/* The sums of all parts stand in the first. */
+template <class T> struct join_sums {
+  ln_norm job;
+  ln_norm_sums *partial;
+  int64_t parts;
+  LN_DEVICE void operator()(int64_t c) const {
+    ln_norm_sums v = partial[c];
+    for (int64_t k = 1; k < parts; k++) v = ln_add_norm_sums()(v, partial[k * job.c + c]);
+    partial[c] = v;
+    if (job.dweight) ((T *)job.dweight)[c] = (T)v.dy_x;
+    if (job.dbias) ((T *)job.dbias)[c] = (T)v.dy;
+  }
+};
+
+template <class T> struct gradient {
+  ln_nest<4> nest; /* x, dy, dx, channel */
+  ln_norm job;
+  const ln_norm_sums *of;
+  LN_DEVICE void operator()(int64_t i) const {
+    const int type = LN_FIXED(DTYPE_0, job.dtype);
+    int64_t at[4];
+    nest.offsets(i, at);
+    const int64_t c = at[3];
+    const double rstd = ((const T *)job.rstd)[c], k = ln_norm_factor<T>(job.weight, c, 1) * rstd;
+    double dy = ln_load<T>(job.dy + at[1], type);
+    if (job.training) {
+      const double count = (double)(job.n * job.m), x = ((double)ln_load<T>(job.x + at[0], type) - (double)((const T *)job.mean)[c]) * rstd;
+      dy -= of[c].dy / count + x * (of[c].dy_x / count);
+    }
+    ln_store<T>(job.dx + at[2], type, (T)(k * dy));
+  }
+};
+
+} // namespace cuda::norm
+
+#ifdef LN_HOST_CODE
 #include "kernels.h"
 
+namespace cuda::norm {
 namespace {
 
-struct pair {
-  double a, b;
-};
-
-struct meet_pairs {
-  LN_BODY pair operator()(const pair &x, const pair &y) const {
-    pair r = {x.a + y.a, x.b + y.b};
-    return r;
-  }
-};
-
-LN_BODY int64_t offset_of(const ln_norm &w, int64_t c, int64_t i, const int64_t *stride) {
-  return i / w.m * stride[0] + c * stride[1] + i % w.m * stride[2];
+walk walk_of(const ln_norm *w, ln_fixed *fixed) {
+  const int item = ln_gpu_size_of(w->dtype);
+  const bool beside = w->x_stride[1] == 1 && w->c > 1;
+  const int64_t shape[2] = {w->n, w->m}, x[2] = {w->x_stride[0] * item, w->x_stride[2] * item};
+  const int64_t *given = w->dy ? w->dy_stride : w->x_stride, dy[2] = {given[0] * item, given[2] * item};
+  const int64_t whole[1] = {w->n * w->m};
+  const bool flat = x[0] == x[1] * w->m && dy[0] == dy[1] * w->m;
+  const int64_t *const rows[2] = {x, dy}, *const one[2] = {x + 1, dy + 1};
+  walk r = {flat ? ln_nest_of<2>(1, whole, one) : ln_nest_of<2>(2, shape, rows),
+            {w->x_stride[1] * item, given[1] * item},
+            w->c,
+            w->n * w->m,
+            1,
+            0,
+            beside ? LN_NORM_COLUMNS : 1};
+  const int64_t tiles = (w->c + r.tile - 1) / r.tile, least = beside ? 256 : 4096;
+  int64_t parts = 1024 / tiles < r.count / least ? 1024 / tiles : r.count / least;
+  r.length = parts > 1 ? (r.count + parts - 1) / parts : r.count;
+  r.parts = r.length ? (r.count + r.length - 1) / r.length : 1;
+  ln_fix_nest(fixed, r.nest);
+  fixed->with(LN_FIX_DTYPE_0, w->dtype);
+  return r;
 }
 
-template <class T> LN_BODY T number(const void *values, int64_t c, T otherwise) { return values ? ((const T *)values)[c] : otherwise; }
+int64_t rows_of(const walk &w) { return (w.channels + w.tile - 1) / w.tile * w.parts; }
 
-template <class T> struct statistics_body {
-  ln_norm w;
-  int item;
-  template <class Team> LN_BODY void operator()(int64_t c, const Team &team) const {
-    int64_t count = w.n * w.m;
-    double sum = 0, squares = 0;
-    for (int64_t i = team.rank(); i < count; i += team.size()) sum += ln_load<T>(w.x + offset_of(w, c, i, w.x_stride) * item, w.dtype);
-    double mean = team.all(sum, ln_meet_sum()) / (double)count;
-    T centre = (T)mean;
-    for (int64_t i = team.rank(); i < count; i += team.size()) {
-      double v = ln_load<T>(w.x + offset_of(w, c, i, w.x_stride) * item, w.dtype) - centre;
-      squares += v * v;
-    }
-    double variance = team.all(squares, ln_meet_sum()) / (double)count;
-    if (team.rank()) return;
-    ((T *)w.mean)[c] = centre;
-    ((T *)w.rstd)[c] = (T)(1 / sqrt(variance + w.eps));
-    ((T *)w.variance)[c] = (T)variance;
+/* N x C x M in the order of x's memory; strides[k]: of operand k, elements of n, c, m. The last operand is the channel. */
+template <int N> ln_nest<N> nest_of(const ln_norm *w, const int64_t *const (&strides)[N - 1]) {
+  const int item = ln_gpu_size_of(w->dtype);
+  const bool beside = w->x_stride[1] < w->x_stride[2];
+  const int order[3] = {0, beside ? 2 : 1, beside ? 1 : 2};
+  const int64_t size[3] = {w->n, w->c, w->m};
+  int64_t shape[3], stride[N][3];
+  const int64_t *lines[N];
+  for (int d = 0; d < 3; d++) {
+    shape[d] = size[order[d]];
+    for (int k = 0; k < N - 1; k++) stride[k][d] = strides[k][order[d]] * item;
+    stride[N - 1][d] = order[d] == 1;
   }
-};
-
-/* Element i of [N, C, M]. */
-struct element {
-  int64_t n, c, m;
-};
-
-LN_BODY element element_of(const ln_norm &w, int64_t i) {
-  element e = {i / (w.c * w.m), i / w.m % w.c, i % w.m};
-  return e;
+  for (int k = 0; k < N; k++) lines[k] = stride[k];
+  return ln_nest_of<N>(3, shape, *(const int64_t *const(*)[N])lines);
 }
 
-LN_BODY int64_t place_of(const element &e, const int64_t *stride) { return e.n * stride[0] + e.c * stride[1] + e.m * stride[2]; }
-
-template <class T> struct forward_body {
-  ln_norm w;
-  int item;
-  LN_BODY void operator()(int64_t i) const {
-    element e = element_of(w, i);
-    T scale = number<T>(w.weight, e.c, 1) * ((const T *)w.rstd)[e.c];
-    T shift = number<T>(w.bias, e.c, 0) - ((const T *)w.mean)[e.c] * scale;
-    T x = ln_load<T>(w.x + place_of(e, w.x_stride) * item, w.dtype);
-    ln_store<T>(w.y + place_of(e, w.y_stride) * item, w.dtype, x * scale + shift);
+template <class T> const char *forward_run(const ln_norm *w, int device) {
+  ln_fixed fixed, of_elements = ln_fixed::dtype(w->dtype);
+  if (w->training) {
+    walk r = walk_of(w, &fixed);
+    ln_scratch scratch(device, sizeof(moments) * (size_t)(r.channels * r.parts));
+    LN_GPU_TRY(scratch.failure);
+    moments *partial = (moments *)scratch.memory;
+    LN_GPU_TRY(ln_teams(device, rows_of(r), r.length * r.tile, false, part_moments<T>{r, w->x, w->dtype, partial}, fixed));
+    LN_GPU_TRY(ln_each(device, w->c, join_moments<T>{*w, partial, r.parts}));
   }
-};
-
-/* sums[c]: those of dy and of dy times the normalised x. */
-template <class T> struct gradient_sums {
-  ln_norm w;
-  int item;
-  pair *sums;
-  template <class Team> LN_BODY void operator()(int64_t c, const Team &team) const {
-    T mean = ((const T *)w.mean)[c], rstd = ((const T *)w.rstd)[c];
-    pair v = {0, 0};
-    for (int64_t i = team.rank(); i < w.n * w.m; i += team.size()) {
-      T dy = ln_load<T>(w.dy + offset_of(w, c, i, w.dy_stride) * item, w.dtype);
-      v.a += dy;
-      v.b += dy * ((ln_load<T>(w.x + offset_of(w, c, i, w.x_stride) * item, w.dtype) - mean) * rstd);
-    }
-    v = team.all(v, meet_pairs());
-    if (team.rank()) return;
-    sums[c] = v;
-    if (w.dweight) ((T *)w.dweight)[c] = (T)v.b;
-    if (w.dbias) ((T *)w.dbias)[c] = (T)v.a;
-  }
-};
-
-template <class T> struct gradient_body {
-  ln_norm w;
-  int item;
-  const pair *sums;
-  LN_BODY void operator()(int64_t i) const {
-    element e = element_of(w, i);
-    double rstd = ((const T *)w.rstd)[e.c], count = (double)(w.n * w.m), k = number<T>(w.weight, e.c, 1) * rstd;
-    double dy = ln_load<T>(w.dy + place_of(e, w.dy_stride) * item, w.dtype);
-    if (w.training) {
-      double x = ((double)ln_load<T>(w.x + place_of(e, w.x_stride) * item, w.dtype) - (double)((const T *)w.mean)[e.c]) * rstd;
-      dy -= sums[e.c].a / count + x * (sums[e.c].b / count);
-    }
-    ln_store<T>(w.dx + place_of(e, w.dx_stride) * item, w.dtype, (T)(k * dy));
-  }
-};
-
-bool side_by_side(const ln_norm *w) { return w->x_stride[1] == 1 && w->c > 1; }
-
-template <class T> const char *forward(const ln_norm *w, int device) {
-  int item = ln_gpu_size_of(w->dtype);
-  if (w->training) LN_GPU_TRY(ln_teams(device, w->c, w->n * w->m, side_by_side(w), statistics_body<T>{*w, item}));
-  return ln_each(device, w->n * w->c * w->m, forward_body<T>{*w, item});
+  const int64_t *const strides[2] = {w->x_stride, w->y_stride};
+  forward<T> f = {nest_of<3>(w, strides), *w};
+  ln_fix_nest(&of_elements, f.nest);
+  return ln_each(device, w->n * w->c * w->m, f, of_elements);
 }
 
-template <class T> const char *backward(const ln_norm *w, int device) {
-  int item = ln_gpu_size_of(w->dtype);
-  void *memory;
-  LN_GPU_TRY(ln_gpu_scratch(device, sizeof(pair) * (size_t)w->c, &memory));
-  LN_GPU_TRY(ln_teams(device, w->c, w->n * w->m, side_by_side(w), gradient_sums<T>{*w, item, (pair *)memory}));
-  return w->dx ? ln_each(device, w->n * w->c * w->m, gradient_body<T>{*w, item, (const pair *)memory}) : NULL;
-}
-
-/* -- Layer normalisation -- */
-
-template <class T> struct layer_forward {
-  ln_row_norm w;
-  int item;
-  LN_BODY T x(int64_t row, int64_t k) const { return ln_load<T>(w.x + (row * w.size + k) * item, w.dtype); }
-  template <class Team> LN_BODY void operator()(int64_t row, const Team &team) const {
-    double sum = 0, squares = 0;
-    for (int64_t k = team.rank(); k < w.size; k += team.size()) sum += x(row, k);
-    T mean = (T)(team.all(sum, ln_meet_sum()) / (double)w.size);
-    for (int64_t k = team.rank(); k < w.size; k += team.size()) {
-      double v = x(row, k) - mean;
-      squares += v * v;
-    }
-    T rstd = (T)(1 / sqrt(team.all(squares, ln_meet_sum()) / (double)w.size + w.eps));
-    for (int64_t k = team.rank(); k < w.size; k += team.size())
-      ln_store<T>(w.y + (row * w.size + k) * item, w.dtype, (x(row, k) - mean) * rstd * number<T>(w.weight, k, 1) + number<T>(w.bias, k, 0));
-    if (team.rank()) return;
-    ((T *)w.mean)[row] = mean;
-    ((T *)w.rstd)[row] = rstd;
-  }
-};
-
-/* dy of an element and the normalised x there. */
-template <class T> struct layer_element {
-  ln_row_norm w;
-  int item;
-  LN_BODY T dy(int64_t row, int64_t k) const { return ln_load<T>(w.dy + (row * w.size + k) * item, w.dtype); }
-  LN_BODY T hat(int64_t row, int64_t k) const {
-    return (ln_load<T>(w.x + (row * w.size + k) * item, w.dtype) - ((const T *)w.mean)[row]) * ((const T *)w.rstd)[row];
-  }
-};
-
-template <class T> struct layer_backward {
-  layer_element<T> e;
-  template <class Team> LN_BODY void operator()(int64_t row, const Team &team) const {
-    const ln_row_norm &w = e.w;
-    pair v = {0, 0};
-    for (int64_t k = team.rank(); k < w.size; k += team.size()) {
-      double scaled = e.dy(row, k) * number<T>(w.weight, k, 1);
-      v.a += scaled;
-      v.b += scaled * e.hat(row, k);
-    }
-    v = team.all(v, meet_pairs());
-    T shift = (T)(v.a / (double)w.size), slope = (T)(v.b / (double)w.size), rstd = ((const T *)w.rstd)[row];
-    for (int64_t k = team.rank(); k < w.size; k += team.size())
-      ln_store<T>(w.dx + (row * w.size + k) * e.item, w.dtype, rstd * (e.dy(row, k) * number<T>(w.weight, k, 1) - shift - e.hat(row, k) * slope));
-  }
-};
-
-/* A column of the gradients of weight and bias. */
-template <class T> struct layer_columns {
-  layer_element<T> e;
-  template <class Team> LN_BODY void operator()(int64_t k, const Team &team) const {
-    pair v = {0, 0};
-    for (int64_t row = team.rank(); row < e.w.rows; row += team.size()) {
-      v.a += e.dy(row, k);
-      v.b += e.dy(row, k) * e.hat(row, k);
-    }
-    v = team.all(v, meet_pairs());
-    if (team.rank()) return;
-    if (e.w.dweight) ((T *)e.w.dweight)[k] = (T)v.b;
-    if (e.w.dbias) ((T *)e.w.dbias)[k] = (T)v.a;
-  }
-};
-
-template <class T> const char *layer_gradients(const ln_row_norm *w, int device) {
-  layer_element<T> e = {*w, ln_gpu_size_of(w->dtype)};
-  if (w->dx) LN_GPU_TRY(ln_teams(device, w->rows, w->size, false, layer_backward<T>{e}));
-  return w->dweight || w->dbias ? ln_teams(device, w->size, w->rows, true, layer_columns<T>{e}) : NULL;
+template <class T> const char *backward_run(const ln_norm *w, int device) {
+  ln_fixed fixed, of_elements = ln_fixed::dtype(w->dtype);
+  walk r = walk_of(w, &fixed);
+  ln_scratch scratch(device, sizeof(ln_norm_sums) * (size_t)(r.channels * r.parts));
+  LN_GPU_TRY(scratch.failure);
+  ln_norm_sums *partial = (ln_norm_sums *)scratch.memory;
+  LN_GPU_TRY(ln_teams(device, rows_of(r), r.length * r.tile, false, part_sums<T>{r, *w, partial}, fixed));
+  LN_GPU_TRY(ln_each(device, w->c, join_sums<T>{*w, partial, r.parts}));
+  if (!w->dx) return NULL;
+  const int64_t *const strides[3] = {w->x_stride, w->dy_stride, w->dx_stride};
+  gradient<T> f = {nest_of<4>(w, strides), *w, partial};
+  ln_fix_nest(&of_elements, f.nest);
+  return ln_each(device, w->n * w->c * w->m, f, of_elements);
 }
 
 } // namespace
+} // namespace cuda::norm
 
 const char *ln_gpu_batch_norm(const ln_norm *n, int device) {
-#define NORM(T) forward<T>(n, device)
+#define NORM(T) cuda::norm::forward_run<T>(n, device)
   LN_BY_FLOAT(n->dtype, NORM);
 }
 
 const char *ln_gpu_batch_norm_dx(const ln_norm *n, int device) {
-#define NORM_DX(T) backward<T>(n, device)
+#define NORM_DX(T) cuda::norm::backward_run<T>(n, device)
   LN_BY_FLOAT(n->dtype, NORM_DX);
 }
-
-const char *ln_gpu_layer_norm(const ln_row_norm *w, int device) {
-#define LAYER(T) ln_teams(device, w->rows, w->size, false, layer_forward<T>{*w, ln_gpu_size_of(w->dtype)})
-  LN_BY_FLOAT(w->dtype, LAYER);
-}
-
-const char *ln_gpu_layer_norm_dx(const ln_row_norm *w, int device) {
-#define LAYER_DX(T) layer_gradients<T>(w, device)
-  LN_BY_FLOAT(w->dtype, LAYER_DX);
-}
+#endif

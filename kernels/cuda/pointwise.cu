@@ -1,54 +1,38 @@
 /* pointwise.cu - the elementwise rows of ops.def, for one compute type (LN_TYPE: f32, f64, i64). */
-#include "cuda.h"
-#include "typed.h"
+#include "elementwise.h"
+
+#include "../type.h"
 
 #include "../formula.h"
 
-/* A body of one element: `operands` declares the names of the formula. */
-#define BLOCK(function, count, attrs, operands, formula)          \
-  struct function {                                               \
-    enum { inputs = count };                                      \
-    static LN_BODY ln_t value(const ln_t *in, const double *at) { \
-      (void)in;                                                   \
-      (void)at;                                                   \
-      attrs operands return (ln_t)(formula);                      \
-    }                                                             \
+/* A function of one element: `operands` declares the names of the formula. */
+#define BLOCK(function, count, attrs, operands, formula)            \
+  struct function {                                                 \
+    enum { inputs = count };                                        \
+    static LN_DEVICE ln_t value(const ln_t *in, const double *at) { \
+      (void)in;                                                     \
+      (void)at;                                                     \
+      attrs operands return (ln_t)(formula);                        \
+    }                                                               \
   };
 #define INPUT(k) in[k]
-#define ENTRY(function) run<function>
+#define ENTRY(function) entry_of<function>
 #define ROW(cost, ...) {__VA_ARGS__},
 
-namespace {
+namespace cuda::pointwise {
+namespace LN_TYPE {
 
 #include "../rows.h"
 
-struct attributes {
-  double at[3];
-};
+template <class F> struct apply : ln_elementwise<ln_t, F> {};
 
-/* Row-major memory of the compute type, or a number: operand k is p[k][i], or number[k] where p[k] is NULL. */
-template <class F> struct flat {
-  ln_t *y;
-  const ln_t *p[F::inputs];
-  ln_t number[F::inputs];
-  attributes attrs;
-  LN_BODY void operator()(int64_t i) const {
-    ln_t in[F::inputs];
-    for (int k = 0; k < F::inputs; k++) in[k] = p[k] ? p[k][i] : number[k];
-    y[i] = F::value(in, attrs.at);
-  }
-};
+#ifdef LN_HOST_CODE
 
-/* Any layout and dtype. */
-template <class F> struct strided {
-  ln_loop loop;
-  ln_t number[F::inputs];
-  attributes attrs;
-  LN_BODY void operator()(int64_t i) const {
-    ln_t in[F::inputs];
-    for (int k = 0; k < F::inputs; k++) in[k] = loop.scalars >> (k + 1) & 1 ? number[k] : ln_load<ln_t>(ln_place(loop, k + 1, i), loop.dtype[k + 1]);
-    ln_store<ln_t>(ln_place(loop, 0, i), loop.dtype[0], F::value(in, attrs.at));
-  }
+typedef const char *(*run_fn)(const ln_loop *loop, const double *at, int device, const std::type_info *const *family);
+
+struct entry {
+  run_fn run;
+  const std::type_info *type;
 };
 
 /* The caller's number in compute type; it lies in host memory. */
@@ -59,41 +43,38 @@ ln_t number_of(const ln_loop *loop, int k) {
   return ln_attr(v);
 }
 
-bool is_flat(const ln_loop *loop) {
-  if (loop->ndim != 1) return false;
-  for (int k = 0; k < loop->n_operands; k++)
-    if (!(loop->scalars >> k & 1) && (loop->dtype[k] != LN_T_DTYPE || loop->stride[k][0] != (int64_t)sizeof(ln_t))) return false;
-  return true;
+template <class F> const char *run(const ln_loop *loop, const double *at, int device, const std::type_info *const *family) {
+  ln_t number[F::inputs];
+  for (int k = 0; k < F::inputs; k++) number[k] = number_of(loop, k + 1);
+  return ln_elementwise_run<apply<F>>(loop, number, at, device, family);
 }
 
-template <class F> const char *run(const ln_loop *loop, const double *at, int device) {
-  attributes attrs = {{at[0], at[1], at[2]}};
-  if (is_flat(loop)) {
-    flat<F> body;
-    body.y = (ln_t *)loop->data[0];
-    body.attrs = attrs;
-    for (int k = 0; k < F::inputs; k++) {
-      body.p[k] = loop->scalars >> (k + 1) & 1 ? NULL : (const ln_t *)loop->data[k + 1];
-      body.number[k] = number_of(loop, k + 1);
-    }
-    return ln_each(device, loop->numel, body);
-  }
-  strided<F> body;
-  body.loop = *loop;
-  body.attrs = attrs;
-  for (int k = 0; k < F::inputs; k++) body.number[k] = number_of(loop, k + 1);
-  return ln_each(device, loop->numel, body);
-}
+template <class F> entry entry_of() { return entry{run<F>, &typeid(apply<F>)}; }
 
-typedef const char *(*run_fn)(const ln_loop *loop, const double *at, int device);
+typedef entry (*entry_fn)();
 
-const run_fn rows[][4] = {
+const entry_fn rows[][4] = {
 #include "../../lib/ops.def"
 };
 
-} // namespace
+#endif
+} // namespace LN_TYPE
+} // namespace cuda::pointwise
 
-const char *LN_FN(ln_gpu_pointwise)(const ln_pointwise *p, int device) {
-  run_fn fn = rows[p->row][p->pass];
-  return fn ? fn(&p->loop, p->attrs, device) : "not defined for this dtype";
+#ifdef LN_HOST_CODE
+
+#define LN_PASTE_(name, type) name##_##type
+#define LN_PASTE(name, type) LN_PASTE_(name, type)
+
+/* The formula and its derivatives of a dtype are compiled together. */
+const char *LN_PASTE(ln_gpu_pointwise, LN_TYPE)(const ln_pointwise *p, int device) {
+  using namespace cuda::pointwise::LN_TYPE;
+  const std::type_info *family[5] = {NULL};
+  int n = 0;
+  if (!rows[p->row][p->pass]) return "not defined for this dtype";
+  for (int k = 0; k < 4; k++)
+    if (rows[p->row][k]) family[n++] = rows[p->row][k]().type;
+  return rows[p->row][p->pass]().run(&p->loop, p->attrs, device, family);
 }
+
+#endif

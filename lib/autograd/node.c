@@ -16,8 +16,9 @@ ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const
   size_t hooks = align8(sizeof(int32_t) * (size_t)n_out), meta = align8(2 * sizeof(int32_t) * (size_t)n_in);
   size_t dims = 2 * sizeof(int64_t) * (size_t)n_dims, at_bytes = attrs_bytes(attrs, n_slots);
   size_t bytes = sizeof(ln_node) + edges + saved + grads + hooks + meta + dims + at_bytes;
-  char *p = ln_block_alloc(LN_CPU, bytes);
-  if (!p) return NULL;
+  void *block;
+  if (ln_block_status(ln_block_alloc(LN_CPU, bytes, &block), bytes) != LN_OK) return NULL;
+  char *p = block;
   memset(p, 0, bytes - dims - at_bytes);
   ln_thread *me = ln_me();
   ln_node *n = (ln_node *)p;

@@ -25,6 +25,23 @@ static bool plugin_path(char *path, size_t size) {
   return snprintf(path, size, "%.*s/liblunette_cuda.so", folder, slash ? info.dli_fname : ".") < (int)size;
 }
 
+#define MOST_WARNINGS 256
+
+/* A text once in the life of the process. */
+static void warn(const char *text) {
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  static uint64_t told[MOST_WARNINGS];
+  static int n;
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (const char *c = text; *c; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+  pthread_mutex_lock(&lock);
+  bool fresh = n < MOST_WARNINGS;
+  for (int k = 0; k < n; k++) fresh = fresh && told[k] != hash;
+  if (fresh) told[n++] = hash;
+  pthread_mutex_unlock(&lock);
+  if (fresh) fprintf(stderr, "lunette: %s\n", text);
+}
+
 static void open_plugin(void) {
   char path[400] = "";
   opened_by = getpid();
@@ -41,6 +58,9 @@ static void open_plugin(void) {
   *(void **)&init = dlsym(library, "ln_plugin_init");
   cuda.version = LN_KERNELS_VERSION;
   cuda.size = sizeof cuda;
+  cuda.block_alloc = ln_block_alloc;
+  cuda.block_free = ln_block_free;
+  cuda.warn = warn;
   const char *failure = init ? init(&cuda, &cuda_devices) : "it has no symbol ln_plugin_init";
   if (!failure && (cuda.version != LN_KERNELS_VERSION || cuda.size != sizeof cuda)) failure = "the plug-in belongs to another version of Lunette";
   if (!failure && cuda_devices == 0) failure = "no CUDA device was found";
@@ -95,6 +115,18 @@ int ln_cuda_empty_cache(int device) {
 int ln_cuda_name(int device, char *name, int capacity) {
   LN_TRY(ln_device_check(device));
   return ln_kernel_status("name", cuda.name(device, name, capacity));
+}
+
+int ln_cuda_libraries(char *text, int capacity, int *length) {
+  LN_TRY(ln_device_check(0));
+  *length = cuda.libraries(text, capacity);
+  return LN_OK;
+}
+
+int ln_cuda_allow_tf32(int set, bool *allowed) {
+  LN_TRY(ln_device_check(0));
+  *allowed = cuda.allow_tf32(set);
+  return LN_OK;
 }
 
 /* -- What this build is -- */

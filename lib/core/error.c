@@ -54,7 +54,11 @@ int ln_fail_nomem(int64_t bytes) {
   return LN_NOMEM;
 }
 
-int ln_kernel_status(const char *op, const char *failure) { return failure ? ln_fail("%s: %s", op, failure) : LN_OK; }
+int ln_kernel_status(const char *op, const char *failure) {
+  if (!failure) return LN_OK;
+  ln_fail("%s: %s", op, failure);
+  return strcmp(failure, LN_OUT_OF_MEMORY) == 0 ? LN_NOMEM : LN_ERROR;
+}
 
 const char *ln_shape_text(const int64_t *shape, int ndim) {
   ln_thread *me = ln_me();

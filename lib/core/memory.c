@@ -63,12 +63,10 @@ typedef struct remote {
 
 static bool in_region(int device, size_t size) { return device == LN_CPU && ln_region_serves(size) && !cache_off(); }
 
-static void *system_alloc(int device, size_t size) {
-  void *block = NULL;
-  if (in_region(device, size)) return ln_region_alloc(size);
-  if (device == LN_CPU) return aligned_alloc(64, size);
-  const char *failure = ln_kernels_of(device)->alloc(device, size, &block);
-  return failure ? NULL : block;
+static const char *system_alloc(int device, size_t size, void **out) {
+  if (device != LN_CPU) return ln_kernels_of(device)->alloc(device, size, out);
+  *out = in_region(device, size) ? ln_region_alloc(size) : aligned_alloc(64, size);
+  return *out ? NULL : LN_OUT_OF_MEMORY;
 }
 
 static void system_free(int device, void *block, size_t size) {
@@ -124,27 +122,27 @@ void ln_block_trim(int device) {
   if (cache) cache_trim(device, cache);
 }
 
-void *ln_block_alloc(int device, size_t bytes) {
+const char *ln_block_alloc(int device, size_t bytes, void **out) {
   int class;
   ln_cache *cache = cache_of(device);
-  if (bytes > MAX_BLOCK || !cache) {
-    ln_fail_nomem((int64_t)bytes);
-    return NULL;
-  }
+  if (bytes > MAX_BLOCK || !cache) return LN_OUT_OF_MEMORY;
   size_t size = class_of(bytes, &class);
-  void *block = cache_take(cache, device, class, size);
-  if (!block) block = system_alloc(device, size);
-  if (!block && cache->cached > 0) {
+  const char *failure = NULL;
+  *out = cache_take(cache, device, class, size);
+  if (!*out) failure = system_alloc(device, size, out);
+  if (failure && cache->cached > 0 && strcmp(failure, LN_OUT_OF_MEMORY) == 0) {
     cache_trim(device, cache);
-    block = system_alloc(device, size);
+    failure = system_alloc(device, size, out);
   }
-  if (!block) {
-    ln_fail_nomem((int64_t)bytes);
-    return NULL;
-  }
+  if (failure) return failure;
   cache->live += (int64_t)size;
   if (cache->live > cache->peak) cache->peak = cache->live;
-  return block;
+  return NULL;
+}
+
+int ln_block_status(const char *failure, size_t bytes) {
+  if (!failure) return LN_OK;
+  return strcmp(failure, LN_OUT_OF_MEMORY) == 0 ? ln_fail_nomem((int64_t)bytes) : ln_fail("%lld bytes could not be allocated: %s", (long long)bytes, failure);
 }
 
 void ln_block_free(int device, void *block, size_t bytes) {
@@ -175,11 +173,12 @@ int ln_storage_new(int device, int64_t bytes, ln_storage **out) {
   else
     s = malloc(sizeof *s);
   if (!s) return ln_fail_nomem(bytes);
-  char *data = ln_block_alloc(device, (size_t)bytes);
-  if (!data) {
+  void *data = NULL;
+  int status = ln_block_status(ln_block_alloc(device, (size_t)bytes, &data), (size_t)bytes);
+  if (status != LN_OK) {
     *(ln_storage **)s = me->free_storages;
     me->free_storages = s;
-    return LN_NOMEM;
+    return status;
   }
   *s = (ln_storage){.refs = 1, .device = device, .bytes = bytes, .data = data};
   ln_memory *m = &me->memory;

@@ -133,8 +133,9 @@ static int run_in_place(ln_rule *r, ln_thread *me) {
   ln_tensor *few[16], *const *inputs = r->in;
   size_t bytes = 2 * sizeof *few * (size_t)r->n_in;
   LN_TRY(ln_check_inplace(r));
-  ln_tensor **copies = r->n_in <= 8 ? few : ln_block_alloc(LN_CPU, bytes), **seen = copies + r->n_in;
-  if (!copies) return LN_NOMEM;
+  void *block = few;
+  if (r->n_in > 8) LN_TRY(ln_block_status(ln_block_alloc(LN_CPU, bytes, &block), bytes));
+  ln_tensor **copies = block, **seen = copies + r->n_in;
   memset(copies, 0, bytes);
   int status = save_overwritten(r, copies);
   for (int i = 0; i < r->n_in; i++) seen[i] = i > 0 && copies[i] ? copies[i] : inputs[i];

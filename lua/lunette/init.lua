@@ -142,31 +142,9 @@ function lt.memory_stats()
   return {live = tonumber(m.live), cached = tonumber(m.cached), peak = tonumber(m.peak), tensors = tonumber(m.tensors), nodes = tonumber(m.nodes)}
 end
 
-lt.cuda = {}
-local room = {a = ffi.new("int64_t[1]"), b = ffi.new("int64_t[1]"), c = ffi.new("int64_t[1]")}
-local function device_of(device) return device == nil and 0 or base.device_id(device) end
-local function memory(device)
-  base.check(C.ln_cuda_memory(device_of(device), room.a, room.b, room.c))
-  return tonumber(room.a[0]), tonumber(room.b[0]), tonumber(room.c[0])
-end
-function lt.cuda.is_available() return C.ln_cuda_is_available() end
-function lt.cuda.device_count() return C.ln_cuda_device_count() end
---- Why is_available is false; "" when it is true.
-function lt.cuda.why_not() return ffi.string(C.ln_cuda_why_not()) end
-function lt.cuda.synchronize(device) base.check(C.ln_cuda_synchronize(device_of(device))) end
-function lt.cuda.memory_allocated(device) return (memory(device)) end
-function lt.cuda.memory_reserved(device) return (select(2, memory(device))) end
-function lt.cuda.max_memory_allocated(device) return (select(3, memory(device))) end
-function lt.cuda.empty_cache(device) base.check(C.ln_cuda_empty_cache(device_of(device))) end
-function lt.cuda.get_device_name(device)
-  local text = ffi.new("char[256]")
-  base.check(C.ln_cuda_name(device_of(device), text, 256))
-  return ffi.string(text)
-end
-
 -- Names: operators are looked up in their table, packages loaded when first named -----------------------------------------------------------
 
-local PACKAGES = {nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data"}
+local PACKAGES = {nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data", cuda = "lunette.cuda"}
 
 setmetatable(lt, {
   __package = "lt",
