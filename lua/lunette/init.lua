@@ -16,7 +16,7 @@ local indexing = require("lunette.index")
 local printing = require("lunette.print")
 
 local C, ffi, T, fail, is_tensor = base.C, base.ffi, base.T, base.fail, base.is_tensor
-local type, tonumber, ipairs, select, unpack = type, tonumber, ipairs, select, unpack
+local type, tonumber, ipairs, unpack = type, tonumber, ipairs, unpack
 
 local lt = {None = arguments.None, Size = Size.Size, slice = indexing.slice, is_tensor = is_tensor, set_printoptions = printing.set_printoptions}
 lt.version = ffi.string(C.ln_version())
