@@ -34,17 +34,17 @@ enum {
 
 /* -- What a program is specialised on --
  * A run-time value that a launch declares in its ln_fixed is a constant in the program compiled for it: LN_FIXED(NAME, value) is that constant
- * there, and the value everywhere else, so a functor is right, only slower, without it. */
-#define LN_FIXED_NAMES(X)                                                                                               \
-  X(DTYPE_0)                                                                                                            \
-  X(DTYPE_1) X(DTYPE_2) X(DTYPE_3) X(DTYPE_4) X(DTYPE_5) /* of operand k; DTYPE_0 where there is one dtype */           \
-    X(NDIM)                                              /* of the nest */                                              \
-    X(INNER)                                             /* of the inner nest of a reduction */                         \
-    X(WIDE)                                              /* positions need 64 bits */                                   \
-    X(VECTOR)                                            /* elements of one memory access */                            \
-    X(SPLAT)                                             /* operands with one element for a whole vector, a bit each */ \
-    X(NUMBERS)                                           /* operands that are a number, a bit each */                   \
-    X(KIND)                                              /* which of several computations */
+ * there, and the value everywhere else, so a functor is right, only slower, without it.
+ *
+ *     DTYPE_0 ...    of operand k; DTYPE_0 where there is one dtype
+ *     NDIM, INNER    dims of the nest, and of the inner one of a reduction
+ *     WIDE           positions need 64 bits
+ *     VECTOR         elements of one memory access
+ *     SPLAT          operands with one element for a whole vector, a bit each
+ *     NUMBERS        operands that are a number, a bit each
+ *     KIND           which of several computations */
+#define LN_FIXED_NAMES(X) \
+  X(DTYPE_0) X(DTYPE_1) X(DTYPE_2) X(DTYPE_3) X(DTYPE_4) X(DTYPE_5) X(NDIM) X(INNER) X(WIDE) X(VECTOR) X(SPLAT) X(NUMBERS) X(KIND)
 
 #ifdef LN_HOST_CODE
 enum ln_fixed_name {

@@ -142,7 +142,8 @@ const char *ln_block_alloc(int device, size_t bytes, void **out) {
 
 int ln_block_status(const char *failure, size_t bytes) {
   if (!failure) return LN_OK;
-  return strcmp(failure, LN_OUT_OF_MEMORY) == 0 ? ln_fail_nomem((int64_t)bytes) : ln_fail("%lld bytes could not be allocated: %s", (long long)bytes, failure);
+  return strcmp(failure, LN_OUT_OF_MEMORY) == 0 ? ln_fail_nomem((int64_t)bytes)
+                                                : ln_fail("%lld bytes could not be allocated: %s", (long long)bytes, failure);
 }
 
 void ln_block_free(int device, void *block, size_t bytes) {
