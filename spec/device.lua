@@ -7,3 +7,5 @@ if device and device ~= "" then
     if name:find("^lunette") then package.loaded[name] = nil end
   end
 end
+
+if os.getenv("LUNETTE_TEST_DISTURBANCE") == "1" then dofile("spec/disturbance.lua") end
