@@ -3,7 +3,7 @@
 
 local guard = require("spec.stress.guard")
 
-local PROCESSES, SHOWN = 2, 60
+local PROCESSES, SHOWN = 2, 200
 
 local function sweep(job, faults)
   while true do

@@ -87,6 +87,11 @@ end
 
 -- Running it -------------------------------------------------------------------------------------------------------------------------------
 
+local function location(mistake) return ("%s:%d"):format(mistake.path, mistake.line) end
+
+--- What is going on, for who watches.
+local function say(mistake, outcome) io.stderr:write(location(mistake), " ", outcome, "\n") end
+
 --- Mistakes first..last of the list, by JOBS workers. @return number -> outcome
 local function work(list, first, last, reach)
   local plans, pipes, outcomes = {}, {}, {}
@@ -105,6 +110,7 @@ local function work(list, first, last, reach)
     for line in pipe:lines() do
       local number, outcome = line:match("^(%d+) (%a+)$")
       outcomes[tonumber(number)] = outcome
+      say(list[tonumber(number)], outcome)
     end
     pipe:close()
   end
@@ -113,7 +119,7 @@ end
 
 local function show(mistake, outcome)
   local _, old, new = mistakes.plant(tree.read(mistake.path), mistake)
-  print(("%s:%d%s\n  - %s\n  + %s"):format(mistake.path, mistake.line, outcome == "unreached" and " (no spec runs this line)" or "",
+  print(("%s%s\n  - %s\n  + %s"):format(location(mistake), outcome == "unreached" and " (no spec runs this line)" or "",
     old:match("^%s*(.-)%s*$"), new:match("^%s*(.-)%s*$")))
 end
 

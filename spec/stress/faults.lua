@@ -19,7 +19,7 @@ local said = {}
 
 --- Writes down a fault; one that was seen at the same line of Lunette before is the same.
 function faults.complain(call, problem)
-  local key = problem:match("[%w_]+%.lua:%d+: .?[%a ]*") or call:match("^[%w_.:]*") .. problem
+  local key = problem:match("lunette/([%w_/]+%.lua:%d+):") or call:match("^[%w_.:]*") .. problem
   if said[key] then return end
   said[key] = true
   io.write(call, "\t", (problem:gsub("%s+", " ")), "\n")

@@ -88,7 +88,7 @@ end
 
 local function reason_of(code, errors)
   local report = errors:match("ERROR: AddressSanitizer[^\n]*") or errors:match("[^\n]*runtime error[^\n]*")
-  if code ~= 0 then return report or REASONS[code - 128] or ("ends with status %d: %s"):format(code, errors:sub(-2000)) end
+  if code ~= 0 then return report or REASONS[code - 128] or ("ends with status %d: %s"):format(code, errors:match("luajit: [^\n]*") or errors:sub(-300)) end
   return report
 end
 

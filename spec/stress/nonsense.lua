@@ -25,7 +25,7 @@ end
 
 --- Uses what a constructor returned.
 local function use(result)
-  if type(result) == "userdata" then return result(lt.ones(2, 3)) end
+  if lt.isinstance(result, lt.nn.Module) then return result(lt.ones(2, 3)) end
   return tostring(result)
 end
 
@@ -34,7 +34,7 @@ local function attempt(entry, self_text, list)
   local made, n = arguments_of(list)
   local object = entry.self and values.make(self_text)
   local ok, result
-  if object ~= nil and object ~= false then
+  if entry.self then
     ok, result = guard.call(text, object[entry.method], object, unpack(made, 1, n))
   else
     ok, result = guard.call(text, entry.fn, unpack(made, 1, n))
