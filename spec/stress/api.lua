@@ -2,21 +2,46 @@
 
 local lt = require("lunette")
 local base = require("lunette.ffi")
+local catalog = require("lunette.catalog")
+local derive = require("lunette.derive")
 local ops = require("lunette.ops")
 
 local api = {}
 
 local function is_class(value) return type(value) == "table" and getmetatable(value) ~= nil and getmetatable(value).__call ~= nil end
 
---- {name =, fn =, self = the text of the object, for methods; method =, params = the operator's parameters, where it is one}
+--- {name =, fn =, self = the text of the object, for methods; method =, signatures = lists of parameters, as far as they are known}
 local entries = {}
 
 local function add(entry) entries[#entries + 1] = entry end
 
-local function params_of(name)
-  local info = rawget(ops, "info")[name] or rawget(ops, "info")[name:gsub("_$", "")]
-  return info and info.params
+local KINDS = {number = "float", sizes = "ints", size = "ints"}
+
+--- {kind, optional, choices} for a parameter of a declaration.
+local function parameter(param)
+  local kind = param.kind:match("^%a+") or "tensor"
+  return {kind = KINDS[kind] or kind, optional = param.tail ~= "", choices = param.kind:match("^enum%((.-)%)")}
 end
+
+local forms = {}
+for _, info in ipairs(ops.list) do
+  forms[info.public_name] = forms[info.public_name] or {}
+  table.insert(forms[info.public_name], info.params)
+end
+
+local function signatures_of(name, fn)
+  local entry = fn and catalog.of(fn)
+  if not (entry and entry.signature) then return forms[name] or forms[name:gsub("_$", "")] end
+  local params = {}
+  for _, param in ipairs(derive.params(entry.signature)) do
+    if param.name ~= "*" then params[#params + 1] = parameter(param) end
+  end
+  return {params}
+end
+
+--- What the library calls in subclasses of Optimizer and LRScheduler: for who writes one, not for scripts.
+local PROTECTED = {}
+for _, name in ipairs{"setup", "check_group", "check_number", "check_bool", "block_of", "step_group", "next_lr"} do PROTECTED[name] = true end
 
 local function is_public(name) return type(name) == "string" and not name:find("^_") end
 
@@ -26,7 +51,7 @@ local function add_methods(self, ...)
   for _, class in ipairs{...} do
     while type(class) == "table" do
       for name, fn in pairs(class) do
-        if is_public(name) and type(fn) == "function" and not seen[name] then
+        if is_public(name) and type(fn) == "function" and not seen[name] and not PROTECTED[name] then
           seen[name] = true
           add{name = self .. ":" .. name, self = self, method = name}
         end
@@ -40,7 +65,7 @@ end
 local function add_functions(prefix, package)
   for name, value in pairs(package) do
     if is_public(name) and (type(value) == "function" or is_class(value)) then
-      add{name = prefix .. "." .. name, fn = value, params = type(value) == "function" and params_of(name)}
+      add{name = prefix .. "." .. name, fn = value, signatures = signatures_of(name, value)}
     end
   end
 end
@@ -50,18 +75,24 @@ local function tensor_methods()
   for name, value in pairs(base.T) do
     if type(value) == "function" then names[name] = true end
   end
-  for _, info in ipairs(ops.list) do
-    names[info.name] = true
-    if base.T[info.name .. "_"] then names[info.name .. "_"] = true end
+  for _, name in ipairs(ops.names()) do
+    if base.T[name] then names[name] = true end
+    if base.T[name .. "_"] then names[name .. "_"] = true end
   end
-  for name in pairs(names) do add{name = "x:" .. name, self = "tensor", method = name, params = params_of(name)} end
+  for name in pairs(names) do add{name = "x:" .. name, self = "tensor", method = name, signatures = signatures_of(name)} end
+end
+
+local function tensor_functions()
+  local names = {}
+  for _, name in ipairs(ops.names()) do names[name] = lt[name] end
+  for name, value in pairs(lt) do
+    if type(value) == "function" then names[name] = value end
+  end
+  for name, fn in pairs(names) do add{name = "lt." .. name, fn = fn, signatures = signatures_of(name, fn)} end
 end
 
 local function collect()
-  for _, info in ipairs(ops.list) do add{name = "lt." .. info.name, fn = lt[info.name], params = info.params} end
-  for name, value in pairs(lt) do
-    if type(value) == "function" and not ops.info[name] then add{name = "lt." .. name, fn = value, params = params_of(name)} end
-  end
+  tensor_functions()
   for _, name in ipairs{"grad", "backward", "detect_anomaly", "gradcheck", "gradgradcheck"} do
     add{name = "lt.autograd." .. name, fn = lt.autograd[name]}
   end

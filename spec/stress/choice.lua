@@ -1,4 +1,4 @@
---- Arguments by chance: of the kinds that the operator's signature names, where there is one.
+--- Arguments by chance: of the kinds that a signature names, where there is one.
 
 local values = require("spec.stress.values")
 
@@ -28,7 +28,7 @@ end
 
 --- Texts of arguments that the function might well take.
 function choice.arguments(entry)
-  if entry.params and math.random(5) > 1 then return by_signature(entry.params, entry.self and 1 or 0) end
+  if entry.signatures and math.random(5) > 1 then return by_signature(any(entry.signatures), entry.self and 1 or 0) end
   local list = {}
   for i = 1, math.random(0, 4) do list[i] = any(values.plausible[any(USUAL)]) end
   return list
