@@ -3,7 +3,7 @@
 
 local lt = require("lunette")
 local ops = require("lunette.ops")
-local FAMILIES = {"elementwise", "reductions", "matrices", "views", "moving", "network"}
+local FAMILIES = {"elementwise", "reductions", "matrices", "views", "creation", "moving", "network"}
 local here = debug.getinfo(1, "S").source:match("^@(.*)parity_spec%.lua$")
 
 -- Inputs ---------------------------------------------------------------------------------------------------------------------------------
@@ -89,6 +89,11 @@ local environment = setmetatable({
   put = function(t, key, value)
     t[key] = value
     return t
+  end,
+  count = function(list) return lt.tensor(#list, {dtype = "int64"}) end,
+  flat = function(list)
+    for i, t in ipairs(list) do list[i] = t:reshape(-1) end
+    return lt.cat(list)
   end,
 }, {__index = _G})
 

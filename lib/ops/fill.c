@@ -50,7 +50,7 @@ static ln_tensor *triangle_mask(ln_rule *r, const ln_tensor *x, int64_t diagonal
   r->device = LN_CPU;
   ln_tensor *mask = r_new(r, shape, 2, LN_BOOL);
   r->device = device;
-  for (int64_t i = 0; mask && i < rows; i++)
+  for (int64_t i = 0; mask && cols > 0 && i < rows; i++)
     for (int64_t j = 0; j < cols; j++) mask->data[i * cols + j] = upper ? j - i >= diagonal : j - i <= diagonal;
   if (device == LN_CPU) return mask;
   ln_tensor *there = r_new(r, shape, 2, LN_BOOL);

@@ -37,6 +37,9 @@ end
 local OPTIONS = {dtype = "dtype", device = "device", requires_grad = "boolean", generator = "generator"}
 
 local function check_options(name, options)
+  if type(options) ~= "table" or getmetatable(options) then
+    fail(("%s: options are given as a table of names such as {dtype = \"float64\"}, got %s"):format(name, arguments.describe(options)))
+  end
   for key, value in each(options) do
     if not OPTIONS[key] then fail(("%s has no option '%s'%s"):format(name, tostring(key), arguments.hint(key, {"dtype", "device", "requires_grad", "generator"}))) end
     if key == "dtype" and not dtype_id[value] then fail(("%s: there is no dtype %s"):format(name, arguments.describe(value))) end
@@ -98,31 +101,45 @@ maker("ones", function(t) return t:fill_(1) end)
 maker("rand", function(t) return t:uniform_(0, 1) end)
 maker("randn", function(t) return t:normal_(0, 1) end)
 
---- lt.full({2, 3}, value, {dtype =, device =}): float32 unless a dtype is named.
-function create.full(size, value, options)
-  options = check_options("full", options or {})
-  local shape = sizes("full", {n = 1, size})
-  return finish(ops.full(shape, value, options.dtype, base.device_name(device_id(options.device))), options.requires_grad)
+local NAMED = ", *, dtype:dtype?, device:device?, requires_grad:bool=false"
+
+local parse_full = arguments.signature("full", "size:ints>=0, fill_value:scalar" .. NAMED)
+
+--- lt.full({2, 3}, fill_value, {dtype =, device =}): float32 unless a dtype is named.
+function create.full(...)
+  local size, value, dtype, device, requires_grad = parse_full(...)
+  return finish(ops.full(size, value, dtype, base.device_name(device_id(device))), requires_grad)
 end
 
-function create.full_like(x, value, options)
-  options = check_options("full_like", options or {})
-  return finish(empty(x.shape:totable(), options.dtype or x.dtype, options.device or x.device):fill_(value), options.requires_grad)
+local parse_full_like = arguments.signature("full_like", "input:tensor, fill_value:scalar" .. NAMED)
+
+function create.full_like(...)
+  local x, value, dtype, device, requires_grad = parse_full_like(...)
+  return finish(empty(x.shape:totable(), dtype or x.dtype, device or x.device):fill_(value), requires_grad)
+end
+
+local parse_randint = arguments.signature("randint", "low:int=0, high:int, size:ints>=0" .. NAMED .. ", generator:generator?")
+
+-- With two values in front it is the lower bound that was left out.
+local function randint_arguments(first, second, ...)
+  if type(first) == "number" and type(second) ~= "number" then return parse_randint(0, first, second, ...) end
+  return parse_randint(first, second, ...)
 end
 
 --- randint([low = 0,] high, size): whole numbers from [low, high), int64.
 function create.randint(...)
-  local low, high, size, options = ...
-  if type(high) ~= "number" then low, high, size, options = 0, low, high, size end
-  options = check_options("randint", options or {})
-  local t = empty(sizes("randint", {n = 1, size}), options.dtype or "int64", options.device)
-  return finish(random.with(options.generator, t.random_, t, low, high), options.requires_grad)
+  local low, high, size, dtype, device, requires_grad, generator = randint_arguments(...)
+  local t = empty(sizes("randint", {n = 1, size}), dtype or "int64", device)
+  return finish(random.with(generator, t.random_, t, low, high), requires_grad)
 end
 
-function create.randperm(n, options)
-  options = check_options("randperm", options or {})
-  local t = random.with(options.generator, ops.randperm, n, base.device_name(device_id(options.device)))
-  return options.dtype and t:to(options.dtype) or t
+local parse_randperm = arguments.signature("randperm", "n:int>=0" .. NAMED .. ", generator:generator?")
+
+--- A random order of 0 ... n - 1, int64.
+function create.randperm(...)
+  local n, dtype, device, requires_grad, generator = parse_randperm(...)
+  local t = random.with(generator, ops.randperm, n, base.device_name(device_id(device)))
+  return finish(dtype and t:to(dtype) or t, requires_grad)
 end
 
 --- arange([start = 0,] end [, step = 1]): start, start + step, ... below end; float32 unless a dtype is named.
@@ -142,28 +159,29 @@ function create.arange(...)
   return finish(ops.arange(start, stop, step or 1, options.dtype, base.device_name(device_id(options.device))), options.requires_grad)
 end
 
---- steps numbers from start to finish, both included.
-function create.linspace(start, stop, steps, options)
-  options = check_options("linspace", options or {})
-  if type(steps) ~= "number" or steps < 0 or steps % 1 ~= 0 then fail("linspace: steps must be a whole number from 0, got " .. tostring(steps)) end
-  local t = empty({steps}, "float64")
-  local values = ffi.new("double[?]", steps + 1)
+local parse_linspace = arguments.signature("linspace", "start:number, end:number, steps:int>=0" .. NAMED)
+
+--- steps numbers from start to end, both included.
+function create.linspace(...)
+  local start, stop, steps, dtype, device, requires_grad = parse_linspace(...)
+  local t = empty({steps}, "float64", "cpu")
+  local values, last = ffi.new("double[?]", steps + 1), math.max(1, steps - 1)
   for i = 0, steps - 1 do
-    values[i] = i < steps / 2 and start + (stop - start) * i / math.max(1, steps - 1) or stop - (stop - start) * (steps - 1 - i) / math.max(1, steps - 1)
+    values[i] = i < steps / 2 and start + (stop - start) * i / last or stop - (stop - start) * (steps - 1 - i) / last
   end
   if steps == 1 then values[0] = start end
   check(C.ln_tensor_write(t._p, values, nil))
-  return finish(ops.to(t, options.dtype or "float32", base.device_name(device_id(options.device))), options.requires_grad)
+  return finish(ops.to(t, dtype or "float32", base.device_name(device_id(device))), requires_grad)
 end
 
+local parse_eye = arguments.signature("eye", "n:int>=0, m:int>=0?" .. NAMED)
+
 --- The identity matrix of n rows and m columns (default n).
-function create.eye(n, m, options)
-  if type(m) == "table" then m, options = nil, m end
-  options = check_options("eye", options or {})
-  m = m or n
-  local t = create.zeros(n, m, {dtype = options.dtype, device = options.device, requires_grad = false})
+function create.eye(...)
+  local n, m, dtype, device, requires_grad = parse_eye(...)
+  local t = empty({n, m or n}, dtype, device):fill_(0)
   ops.fill_(ops.diagonal(t), 1)
-  return finish(t, options.requires_grad)
+  return finish(t, requires_grad)
 end
 
 -- lt.tensor ------------------------------------------------------------------------------------------------------------------------------

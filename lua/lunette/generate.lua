@@ -32,7 +32,7 @@ local function fits_text(spec, n)
   for i = 1, n do
     local param = spec.params[i]
     local test = test_text(param, i, "a" .. i, true)
-    conditions[i] = param.required and test or ("(%s or a%d == nil)"):format(test, i) -- in this order: == with a tensor calls a metamethod
+    conditions[i] = param.required and test or ("(%s or type(a%d) == 'nil')"):format(test, i) -- == would call a tensor's metamethod and take a NULL pointer
   end
   return #conditions > 0 and concat(conditions, " and ") or "true"
 end

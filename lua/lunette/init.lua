@@ -51,6 +51,9 @@ function lt.set_rng_state(state) lt.default_generator:set_state(state) end
 
 --- for i, x in lt.enumerate(v) do: over an array, a container, a tensor or a Size; i from 0.
 function lt.enumerate(v)
+  if not (type(v) == "table" or type(v) == "userdata" or is_tensor(v) or arguments.is_size(v)) then
+    fail("enumerate: an array, a container, a tensor or a Size is expected, got " .. arguments.describe(v))
+  end
   local i, n, from = -1, #v, type(v) == "table" and 1 or 0
   return function()
     i = i + 1
@@ -58,11 +61,20 @@ function lt.enumerate(v)
   end
 end
 
+local parse_unpack = arguments.signature("unpack", "list:map")
+local parse_merge = arguments.signature("merge", "a:map, b:map")
+
 --- All values of an array that may hold nil and then carries n.
-function lt.unpack(list) return unpack(list, 1, list.n or #list) end
+function lt.unpack(...)
+  local list = parse_unpack(...)
+  local n = list.n or #list
+  if not arguments.is_int(n) or n > 7000 then fail(("unpack: an array of at most 7000 values is expected, n is %s"):format(tostring(n))) end
+  return unpack(list, 1, n)
+end
 
 --- A new table with the names of a and b; those of b win.
-function lt.merge(a, b)
+function lt.merge(...)
+  local a, b = parse_merge(...)
   local merged = {}
   for k, v in each(a) do merged[k] = v end
   for k, v in each(b) do merged[k] = v end
@@ -92,24 +104,46 @@ for _, name in ipairs(METHODS) do lt[name] = T[name] end
 lt.where = ops.where
 lt.concat = ops.cat
 
---- Grids of coordinates from vectors, in the order of the vectors ("ij"). @return an array of tensors
+local parse_grids = arguments.signature("meshgrid", "tensors:tensors, indexing:enum(ij|xy)=ij")
+
+-- The tensors in front as one array, then the rest.
+local function gather_tensors(list, first, ...)
+  if not is_tensor(first) then return list, first, ... end
+  list[#list + 1] = first
+  return gather_tensors(list, ...)
+end
+
+local function vector_sizes(list)
+  if #list == 0 then fail("meshgrid: at least one vector is needed") end
+  local shape = {}
+  for i, v in ipairs(list) do
+    if v.dtype ~= list[1].dtype then fail(("meshgrid: vectors of one dtype are expected, got %s and %s"):format(list[1].dtype, v.dtype)) end
+    if v:dim() > 1 then fail(("meshgrid: vectors are expected, tensor %d has shape %s"):format(i - 1, tostring(v.shape))) end
+    shape[i] = v:numel()
+  end
+  return shape
+end
+
+--- Grids of coordinates from vectors, given one by one or as an array. Dimension i of a grid goes along vector i; with indexing = "xy" the first two
+-- change places. @return an array of tensors
 function lt.meshgrid(...)
-  local list = type((...)) == "table" and (...) or {...}
-  local shape, grids = {}, {}
-  for i, v in ipairs(list) do shape[i] = v:numel() end
+  local list, order
+  if is_tensor((...)) then list, order = parse_grids(gather_tensors({}, ...)) else list, order = parse_grids(...) end
+  local shape, grids = vector_sizes(list), {}
   for i, v in ipairs(list) do
     local narrow = {}
     for k = 1, #list do narrow[k] = k == i and shape[i] or 1 end
     grids[i] = v:reshape(narrow):expand(shape)
+    if order == "xy" and #list > 1 then grids[i] = grids[i]:transpose(0, 1) end
   end
   return grids
 end
 
+local parse_promote = arguments.signature("promote_types", "type1:dtype, type2:dtype")
+
 --- The dtype that an operator gives for operands of two dtypes.
-function lt.promote_types(a, b)
-  for _, name in ipairs {a, b} do
-    if not base.dtype_id[name] then fail("promote_types: there is no dtype " .. arguments.describe(name)) end
-  end
+function lt.promote_types(...)
+  local a, b = parse_promote(...)
   return base.dtype_name[C.ln_promote_types(base.dtype_id[a], base.dtype_id[b])]
 end
 

@@ -9,7 +9,7 @@ local Size = require("lunette.size")
 local create = require("lunette.create")
 
 local C, ffi, T, fields, fail, check, pointer, is_tensor = base.C, base.ffi, base.T, base.fields, base.fail, base.check, base.pointer, base.is_tensor
-local tonumber, type, select, ipairs = tonumber, type, select, ipairs
+local tonumber, type, select, ipairs, unpack = tonumber, type, select, ipairs, unpack
 local take, give = base.take, base.give
 local FLOATS, BOOL = 3, tonumber(C.LN_BOOL) -- dtypes up to bfloat16 are floating
 
@@ -65,20 +65,19 @@ function T.is_tensor() return true end
 function T.data_ptr(t) return ffi.cast("void *", pointer(t).data) end
 function T.storage_offset(t) return tonumber(C.ln_tensor_storage_offset(pointer(t))) end
 
---- Numbers, an array or a Size as one value for an ints attribute.
-local function sizes(name, ...)
-  local first = ...
-  if select("#", ...) == 1 and (type(first) == "table" or Size.is_size(first)) then return first end
-  local list = {...}
-  for i = 1, select("#", ...) do
-    if type(list[i]) ~= "number" then fail(("%s: size %d must be a number, not %s"):format(name, i - 1, arguments.describe(list[i]))) end
-  end
-  return list
+local functions = {} -- methods that check all their arguments: functions too, called by position or by name
+
+-- A method of this signature; `call` gets the values of the parameters.
+local function method(name, text, call)
+  local parse = arguments.signature(name, text)
+  local function checked(...) return call(parse(...)) end
+  functions[checked] = true
+  return checked
 end
 
-function T.view_as(t, other) return ops.view(t, other.shape) end
-function T.reshape_as(t, other) return ops.reshape(t, other.shape) end
-function T.expand_as(t, other) return ops.expand(t, other.shape) end
+T.view_as = method("view_as", "self:tensor, other:tensor", function(t, other) return ops.view(t, other.shape) end)
+T.reshape_as = method("reshape_as", "self:tensor, other:tensor", function(t, other) return ops.reshape(t, other.shape) end)
+T.expand_as = method("expand_as", "self:tensor, other:tensor", function(t, other) return ops.expand(t, other.shape) end)
 
 --- A matrix with rows and columns exchanged; vectors and numbers stay.
 function T.t(t)
@@ -92,20 +91,29 @@ function T.contiguous(t)
   return ops.contiguous(t)
 end
 
---- Pieces of `size` along dim, the last may be smaller; or pieces of the sizes in an array.
-function T.split(t, size, dim)
-  dim = wrap_dim("split", dim or 0, pointer(t).ndim)
+local PIECES = 2 ^ 26 -- a Lua array holds no more
+
+local function check_pieces(name, t, n)
+  if n > PIECES then fail(("%s: %.0f pieces of a tensor of shape %s are more than an array holds"):format(name, n, tostring(t.shape))) end
+end
+
+local function split_evenly(t, size, dim)
   local total, pieces, at = T.size(t, dim), {}, 0
-  if type(size) == "number" then
-    if size < 1 and total > 0 then fail("split: the size must be at least 1, got " .. size) end
-    repeat
-      pieces[#pieces + 1] = ops.narrow(t, dim, at, math.min(size, total - at))
-      at = at + size
-    until at >= total
-    return pieces
-  end
-  for i, n in ipairs(size) do
-    if at + n > total then fail(("split: the sizes exceed dimension %d with size %d at place %d"):format(dim, total, i)) end
+  if size < 1 and total > 0 then fail(("split: the size must be at least 1, got %d"):format(size)) end
+  check_pieces("split", t, total / math.max(size, 1))
+  repeat
+    pieces[#pieces + 1] = ops.narrow(t, dim, at, math.min(size, total - at))
+    at = at + size
+  until at >= total
+  return pieces
+end
+
+local function split_by_sizes(t, list, dim)
+  local total, pieces, at = T.size(t, dim), {}, 0
+  local from = Size.is_size(list) and 0 or 1
+  for i = 1, #list do
+    local n = list[i - 1 + from]
+    if at + n > total then fail(("split: the sizes exceed dimension %d with size %d at size number %d"):format(dim, total, i - 1)) end
     pieces[i] = ops.narrow(t, dim, at, n)
     at = at + n
   end
@@ -113,53 +121,69 @@ function T.split(t, size, dim)
   return pieces
 end
 
---- At most n pieces of equal size along dim, the last may be smaller.
-function T.chunk(t, n, dim)
-  if type(n) ~= "number" or n < 1 then fail("chunk: the number of pieces must be at least 1") end
-  dim = wrap_dim("chunk", dim or 0, pointer(t).ndim)
-  return T.split(t, math.max(1, math.ceil(T.size(t, dim) / n)), dim)
-end
+--- Pieces of split_size along dim, the last may be smaller; or pieces of the sizes in an array.
+T.split = method("split", "input:tensor, split_size:ints>=0, dim:int=0", function(t, size, dim)
+  dim = wrap_dim("split", dim, pointer(t).ndim)
+  return (type(size) == "number" and split_evenly or split_by_sizes)(t, size, dim)
+end)
+
+--- At most `chunks` pieces of equal size along dim, the last may be smaller.
+T.chunk = method("chunk", "input:tensor, chunks:int>=1, dim:int=0", function(t, n, dim)
+  dim = wrap_dim("chunk", dim, pointer(t).ndim)
+  return split_evenly(t, math.max(1, math.ceil(T.size(t, dim) / n)), dim)
+end)
 
 --- An array of the slices along dim.
-function T.unbind(t, dim)
-  dim = wrap_dim("unbind", dim or 0, pointer(t).ndim)
-  local slices = {}
-  for i = 0, T.size(t, dim) - 1 do slices[i + 1] = ops.select(t, dim, i) end
+T.unbind = method("unbind", "input:tensor, dim:int=0", function(t, dim)
+  dim = wrap_dim("unbind", dim, pointer(t).ndim)
+  local slices, n = {}, T.size(t, dim)
+  check_pieces("unbind", t, n)
+  for i = 0, n - 1 do slices[i + 1] = ops.select(t, dim, i) end
   return slices
+end)
+
+-- Repetitions as an array of as many as the result has dimensions.
+local function repetitions(name, t, given)
+  local list = type(given) == "number" and {given} or Size.is_size(given) and given:totable() or {unpack(given)}
+  if #list > 16 then fail(("%s: a tensor has at most 16 dimensions, %d repetitions were given"):format(name, #list)) end
+  for _ = #list + 1, pointer(t).ndim do table.insert(list, 1, 1) end
+  return list
 end
 
---- The tensor laid side by side, reps[d] times along dimension d; there may be more reps than dimensions.
-T["repeat"] = function(t, ...)
-  local reps = sizes("repeat", ...)
-  local n, have = #reps, pointer(t).ndim
+-- `t` laid side by side `rep` times along one dimension.
+local function repeat_along(t, dim, rep)
+  local shape, inner, outer = t.shape:totable(), 1, 1
+  for d = 1, #shape do
+    if d <= dim then outer = outer * shape[d] else inner = inner * shape[d] end
+  end
+  shape[dim + 1] = shape[dim + 1] * rep
+  return ops.reshape(ops.expand(ops.reshape(t, {outer, 1, inner}), {outer, rep, inner}), shape)
+end
+
+-- From the last dimension to the first, so that each copy but the last is small.
+local function repeated(t, reps)
+  local n, shape = #reps, t.shape:totable()
+  for _ = #shape + 1, n do table.insert(shape, 1, 1) end
+  local out = ops.reshape(t, shape)
+  for dim = n - 1, 0, -1 do
+    if reps[dim + 1] ~= 1 then out = repeat_along(out, dim, reps[dim + 1]) end
+  end
+  return out
+end
+
+--- The tensor laid side by side, repeats[d] times along dimension d; there may be more repeats than dimensions.
+T["repeat"] = method("repeat", "self:tensor, repeats:ints>=0...", function(t, repeats)
+  local n, have = type(repeats) == "number" and 1 or #repeats, pointer(t).ndim
   if n < have then fail(("repeat: %d repetitions for %d dimensions"):format(n, have)) end
-  local from = Size.is_size(reps) and 0 or 1
-  local apart, wide, final = {}, {}, {}
-  for i = 1, n do
-    local size = i > n - have and T.size(t, i - 1 - (n - have)) or 1
-    local rep = reps[i - 1 + from]
-    apart[2 * i - 1], apart[2 * i] = 1, size
-    wide[2 * i - 1], wide[2 * i] = rep, size
-    final[i] = rep * size
-  end
-  return ops.reshape(ops.expand(ops.reshape(t, apart), wide), final)
-end
+  return repeated(t, repetitions("repeat", t, repeats))
+end)
 
---- As repeat; fewer reps than dimensions count for the last ones.
-function T.tile(t, ...)
-  local reps, have = sizes("tile", ...), pointer(t).ndim
-  local full = {}
-  local from = Size.is_size(reps) and 0 or 1
-  for i = 1, math.max(have, #reps) do
-    local k = i - (math.max(have, #reps) - #reps)
-    full[i] = k >= 1 and reps[k - 1 + from] or 1
-  end
-  return T["repeat"](t, full)
-end
+--- As repeat; fewer dims than dimensions count for the last ones.
+T.tile = method("tile", "input:tensor, dims:ints>=0...", function(t, dims) return repeated(t, repetitions("tile", t, dims)) end)
 
-function T.as_strided(t, size, stride, storage_offset)
+T.as_strided = method("as_strided", "input:tensor, size:ints, stride:ints, storage_offset:int?", function(t, size, stride, storage_offset)
   return ops.as_strided(t, size, stride, storage_offset and storage_offset - T.storage_offset(t))
-end
+end)
 
 -- To Lua ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -233,9 +257,9 @@ function T.to(t, first, second, ...)
   return to(t, device, dtype, copy)
 end
 
-for method, dtype in each {float = "float32", double = "float64", half = "float16", bfloat16 = "bfloat16", char = "int8", short = "int16", int = "int32",
+for name, dtype in each {float = "float32", double = "float64", half = "float16", bfloat16 = "bfloat16", char = "int8", short = "int16", int = "int32",
                              long = "int64", byte = "uint8", bool = "bool"} do
-  T[method] = function(t) return to(t, nil, dtype, false) end
+  T[name] = function(t) return to(t, nil, dtype, false) end
 end
 
 --- The dtype's name; or the tensor in another dtype.
@@ -245,7 +269,7 @@ function T.type(t, dtype)
   return to(t, nil, dtype, false)
 end
 
-function T.type_as(t, other) return to(t, other.device, other.dtype, false) end
+T.type_as = method("type_as", "self:tensor, other:tensor", function(t, other) return to(t, other.device, other.dtype, false) end)
 function T.cpu(t) return to(t, "cpu", nil, false) end
 function T.cuda(t, device) return to(t, device or "cuda", nil, false) end
 
@@ -290,10 +314,12 @@ end
 
 T.true_divide, T.multiply, T.subtract, T.negative, T.absolute = ops.div, ops.mul, ops.sub, ops.neg, ops.abs
 function T.rsub(t, other) return ops.sub(other, t) end
-function T.dot(a, b)
+
+--- The product of two vectors, a number.
+T.dot = method("dot", "input:tensor, tensor:tensor", function(a, b)
   if a:dim() ~= 1 or b:dim() ~= 1 then fail(("dot: two vectors are expected, got shapes %s and %s"):format(tostring(a.shape), tostring(b.shape))) end
   return ops.matmul(a, b)
-end
+end)
 T.mv = ops.matmul
 
 --- Are shape, dtype and all elements the same?
@@ -303,23 +329,22 @@ function T.equal(a, b)
   return C.ln_tensor_equal(pointer(x), pointer(y))
 end
 
-local parse_close = arguments.signature("allclose", "self:tensor, other:tensor, rtol:number=1e-5, atol:number=1e-8, equal_nan:bool=false")
+local CLOSE = "input:tensor, other:tensor, rtol:number=1e-5, atol:number=1e-8, equal_nan:bool=false"
 
 --- Is |a - b| <= atol + rtol |b| everywhere? Infinities must be equal.
-function T.allclose(...)
-  local a, b, rtol, atol, equal_nan = parse_close(...)
+T.allclose = method("allclose", CLOSE, function(a, b, rtol, atol, equal_nan)
   local x, y = a:detach():to("float64"), b:detach():to("float64")
   local close = ops.logical_or(ops.eq(x, y), ops.logical_and(ops.isfinite(y), ops.le(ops.abs(x - y), ops.abs(y) * rtol + atol)))
   if equal_nan then close = ops.logical_or(close, ops.logical_and(ops.isnan(x), ops.isnan(y))) end
   return ops.all(close):item()
-end
+end)
 
 -- Methods that are called with a dot, and the other way round, find something that is no tensor in their first place.
-for name, method in each(T) do
-  if type(method) == "function" then
+for name, fn in each(T) do
+  if type(fn) == "function" and not functions[fn] then
     T[name] = function(t, ...)
       if not is_tensor(t) then fail(("%s is a method of tensors: x:%s(...)"):format(name, name)) end
-      return method(t, ...)
+      return fn(t, ...)
     end
   end
 end

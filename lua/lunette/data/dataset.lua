@@ -64,12 +64,18 @@ function TensorDataset:__getitems(index)
   return map(self.tensors, function(t) return t:index_select(0, index:to(t.device)) end)
 end
 
--- Subset: the items of another dataset at given places.
+--- Raises unless `x` is a dataset; `owner` is what was called.
+function dataset.check(owner, x)
+  if not object.isinstance(x, Dataset) then fail(("%s: a dataset is needed, not %s"):format(owner, describe(x))) end
+end
+
+-- Subset: the items of another dataset at given positions.
 local Subset = Dataset:subclass("Subset")
 dataset.Subset = Subset
 
 --- indices: a Lua array or an int64 tensor, from 0.
 function Subset:__init(source, indices)
+  dataset.check("Subset", source)
   if type(indices) == "table" then indices = require("lunette.create").tensor(indices, {dtype = "int64"}) end
   if not base.is_tensor(indices) then fail("Subset: the indices must be an array of whole numbers or an int64 tensor, not " .. describe(indices)) end
   self.dataset, self.indices = source, indices
@@ -82,9 +88,14 @@ function Subset:__len() return self.indices.shape[0] end
 
 function Subset:__getitem(i) return self.dataset:get(self.indices[i]:item()) end
 
--- Fractions of n as counts; what rounding leaves goes to the first ones, one each.
+-- Fractions of n as counts; the remainder is distributed one by one from the first.
 local function counts_of(lengths, n)
   local sum, out, given = 0, {}, 0
+  for i, length in ipairs(lengths) do
+    if type(length) ~= "number" or length ~= length or length < 0 then
+      fail(("random_split: length %d must be a number from 0, not %s"):format(i - 1, describe(length)))
+    end
+  end
   for _, length in ipairs(lengths) do sum = sum + length end
   if math.abs(sum - 1) > 1e-9 or #lengths == 1 and n == 1 then return lengths, sum end
   for i, length in ipairs(lengths) do
@@ -100,6 +111,7 @@ local parse_split = arguments.signature("random_split", "dataset:any, lengths:ta
 --- Subsets of the given sizes (counts that sum to the length, or fractions that sum to 1) in random order; as many values as lengths.
 function dataset.random_split(...)
   local source, lengths, generator = parse_split(...)
+  dataset.check("random_split", source)
   local n = #source
   local counts, sum = counts_of(lengths, n)
   if sum ~= n then fail(("random_split: the lengths sum to %s, the dataset has %d items"):format(tostring(sum), n)) end

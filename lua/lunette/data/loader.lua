@@ -8,6 +8,7 @@
 local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
+local datasets = require("lunette.data.dataset")
 local object = require("lunette.nn.object")
 local shuffle = require("lunette.data.shuffle")
 
@@ -17,35 +18,43 @@ local loader = {}
 
 -- Collating ------------------------------------------------------------------------------------------------------------------------------
 
+local DEEPEST = 100 -- tables in tables; more can only be one that contains itself
 local collate
 
 local function column(items, key)
   local out = {}
-  for i, item in ipairs(items) do out[i] = item[key] end
-  return out
-end
-
-local function collate_tables(items)
-  local out = {}
-  for key in each(items[1]) do
-    if key ~= "n" then out[key] = collate(column(items, key)) end
+  for i, item in ipairs(items) do
+    if type(item) ~= "table" then fail(("default_collate: item %d must be a table as item 0 is, not %s"):format(i - 1, describe(item))) end
+    out[i] = item[key]
   end
   return out
 end
 
---- Makes one value of the values of many items: tensors are stacked, numbers and booleans become a tensor, strings stay an array, tables are
---- collated entry by entry.
-function collate(items)
+local function collate_tables(items, depth)
+  if depth > DEEPEST then fail("default_collate: the items are tables that contain themselves") end
+  local out = {}
+  for key in each(items[1]) do
+    if key ~= "n" then out[key] = collate(column(items, key), depth + 1) end
+  end
+  return out
+end
+
+function collate(items, depth)
   local first = items[1]
   local create = require("lunette.create")
   if base.is_tensor(first) then return require("lunette.ops").stack(items, 0) end
   local kind = type(first)
   if kind == "number" or kind == "boolean" then return create.tensor(items) end
   if kind == "string" then return items end
-  if kind == "table" then return collate_tables(items) end
+  if kind == "table" then return collate_tables(items, depth) end
   fail("DataLoader: items of " .. describe(first) .. " cannot be collated; give a collate_fn")
 end
-loader.default_collate = collate
+
+local parse_items = arguments.signature("default_collate", "batch:map")
+
+--- Makes one value of the values of many items: tensors are stacked, numbers and booleans become a tensor, strings stay an array, tables are
+--- collated entry by entry.
+function loader.default_collate(...) return collate(parse_items(...), 1) end
 
 -- The loader -----------------------------------------------------------------------------------------------------------------------------
 
@@ -57,7 +66,7 @@ local parse = arguments.signature("DataLoader", "dataset:any, batch_size:int=1, 
 
 function DataLoader:__init(...)
   local dataset, batch_size, shuffled, drop_last, collate_fn, generator, seed = parse(...)
-  if type(dataset) ~= "userdata" then fail("DataLoader: a dataset is needed, not " .. describe(dataset)) end
+  datasets.check("DataLoader", dataset)
   if batch_size < 1 then fail(("DataLoader: batch_size must be at least 1, not %d"):format(batch_size)) end
   if generator ~= nil and seed ~= nil then fail("DataLoader: a generator or a seed is given, not both") end
   self.dataset, self.batch_size, self.shuffle, self.drop_last, self.collate_fn = dataset, batch_size, shuffled, drop_last, collate_fn
@@ -88,7 +97,7 @@ local function item_by_item(loading, from, count)
     items[i], several = pack(dataset:get(loading.places and loading.places[place + 1] or place))
   end
   if collate_fn then return collate_fn(items) end
-  local batch = collate(items)
+  local batch = collate(items, 1)
   if several then return unpack(batch) end
   return batch
 end

@@ -101,6 +101,7 @@ end
 function Module:named_modules(...)
   record_of(self, "named_modules")
   local memo, prefix = parse_modules(...)
+  if memo ~= nil and type(memo) ~= "table" then fail("named_modules: memo must be a table, not " .. describe(memo)) end
   return list.of(walk(self, memo or {}, prefix, {}), true)
 end
 

@@ -45,7 +45,7 @@ end
 
 --- {name, value} pairs in order, as an array that can stand after `in`.
 function ordered.items(map)
-  if arguments.is_module(map) then return map:items() end
+  if arguments.is_module(map) and map.items then return map:items() end
   if type(map) ~= "table" then arguments.fail("items: a map is needed, not " .. arguments.describe(map)) end
   local order = order_of(map)
   if not order then return list.of(plain_pairs(map), true) end
@@ -71,7 +71,8 @@ function ordered.values(map) return column(map, 2) end
 
 --- How many names there are.
 function ordered.len(map)
-  if type(map) ~= "table" then return #map end
+  if arguments.is_module(map) or arguments.is_tensor(map) or arguments.is_size(map) then return #map end
+  if type(map) ~= "table" then arguments.fail("len: a map, an array, a container, a tensor or a Size is needed, not " .. arguments.describe(map)) end
   if not order_of(map) and #map > 0 then return #map end
   return #ordered.items(map)
 end

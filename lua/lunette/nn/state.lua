@@ -38,6 +38,7 @@ end
 function Module:state_dict(...)
   record_of(self, "state_dict")
   local destination, prefix, keep_vars = parse_state(...)
+  if destination ~= nil and type(destination) ~= "table" then fail("state_dict: destination must be a table, not " .. describe(destination)) end
   return save(self, destination or ordered.map(), prefix, keep_vars)
 end
 
@@ -88,7 +89,7 @@ end
 
 local function names_line(title, names)
   local quoted = {}
-  for i, name in ipairs(names) do quoted[i] = '"' .. name .. '"' end
+  for i, name in ipairs(names) do quoted[i] = type(name) == "string" and '"' .. name .. '"' or describe(name) end
   return ("%s key(s) in state_dict: %s. "):format(title, table.concat(quoted, ", "))
 end
 
