@@ -50,9 +50,12 @@ local function check_unique(self, new)
   for _, p in ipairs(new.params) do note(p) end
 end
 
--- The names that a group may hold: the options of the optimizer, `params`, and `initial_lr`, which a schedule sets.
+-- What schedules note in a group.
+local SCHEDULED = {initial_lr = true, max_lr = true, min_lr = true, max_momentum = true, base_momentum = true}
+
+-- The names that a group may hold: the options of the optimizer, `params`, and what schedules note.
 local function check_option(self, key)
-  if self.defaults[key] ~= nil or key == "initial_lr" or key == "params" then return end
+  if self.defaults[key] ~= nil or SCHEDULED[key] or key == "params" then return end
   local names = {"params"}
   for name in each(self.defaults) do names[#names + 1] = name end
   table.sort(names)
@@ -252,6 +255,7 @@ function Optimizer:step(closure)
     self:check_group(group)
     self:step_group(group)
   end
+  self.stepped = true
   return loss
 end
 
