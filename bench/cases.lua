@@ -1,7 +1,8 @@
 --- Lunette's side of the benchmark: a line "name TAB median TAB least" for each case, in microseconds. bench/pytorch.py holds the same cases.
 --
---     lunette bench/cases.lua          the cases
---     lunette bench/cases.lua start    from require to the first tensor
+--     lunette bench/cases.lua              the cases
+--     lunette bench/cases.lua loops [TEXT] those of single operators on large tensors, or of them those whose name contains TEXT
+--     lunette bench/cases.lua start        from require to the first tensor
 --
 -- DEVICE=cuda takes the figures there.
 
@@ -119,6 +120,87 @@ local function random_cases()
   end
 end
 
+--- Operators bound by how their loops walk memory; each name is that of a case of bench/pytorch.py. What they make is released at once, as
+-- PyTorch does it, so that both write where the processor's caches are warm; "add 4M" is also measured without a scope.
+local function loop_cases(wanted)
+  local function case(name, make)
+    if wanted and not name:find(wanted, 1, true) then return end
+    local run = make()
+    local function once() run() end
+    measure(name, function(n)
+      for _ = 1, n do lt.scope(once) end
+    end)
+  end
+  local function square() return lt.rand(1024, 1024) end
+  local function channels_last() return lt.randn(32, 56, 56, 64):permute(0, 3, 1, 2) end
+  local function bits() return lt.rand(1000000):gt(0.5) end
+  local function as(dtype)
+    return function()
+      local x = lt.rand(1000000)
+      return function() return x:to(dtype) end
+    end
+  end
+  local function from(dtype)
+    return function()
+      local x = lt.rand(1000000):to(dtype)
+      return function() return x:to("float32") end
+    end
+  end
+
+  case("relu channels-last", function() local x = channels_last() return function() return F.relu(x) end end)
+  case("clone channels-last", function() local x = channels_last() return function() return x:clone() end end)
+  case("add permuted", function()
+    local x, y = lt.rand(64, 48, 512):permute(2, 0, 1), lt.rand(64, 48, 512):permute(2, 0, 1)
+    return function() return x + y end
+  end)
+  case("add rows of 3", function() local x, y = lt.rand(1000000, 3), lt.rand(3) return function() return x + y end end)
+  case("transposed copy", function() local x = lt.rand(2048, 2048):t() return function() return x:contiguous() end end)
+  case("sum dim 1", function() local x = square() return function() return x:sum(1) end end)
+  case("amax dim 1", function() local x = square() return function() return x:amax(1) end end)
+  case("amax dim 0", function() local x = square() return function() return x:amax(0) end end)
+  case("argmax dim 1", function() local x = square() return function() return x:argmax(1) end end)
+  case("argmax dim 0", function() local x = square() return function() return x:argmax(0) end end)
+  case("cumsum dim 1", function() local x = square() return function() return x:cumsum(1) end end)
+  case("cumsum dim 0", function() local x = square() return function() return x:cumsum(0) end end)
+  case("softmax dim 1", function() local x = square() return function() return x:softmax(1) end end)
+  case("softmax dim 0", function() local x = square() return function() return x:softmax(0) end end)
+  case("logical_and", function() local x, y = bits(), bits() return function() return lt.logical_and(x, y) end end)
+  case("eq", function() local x, y = bits(), bits() return function() return lt.eq(x, y) end end)
+  case("index_put_", function()
+    local x, at, one = lt.rand(1000000), lt.tensor({5}, {dtype = "int64"}), lt.ones(1)
+    return function() return x:index_put_({at}, one) end
+  end)
+  case("to float16", as("float16"))
+  case("from float16", from("float16"))
+  case("to bfloat16", as("bfloat16"))
+  case("from bfloat16", from("bfloat16"))
+  case("index_add", function()
+    local x, at, y = lt.rand(100000, 16), lt.randint(0, 100000, {100000}), lt.rand(100000, 16)
+    return function() return lt.index_add(x, 0, at, y) end
+  end)
+  case("index_add of 1000 rows", function()
+    local x, at, y = lt.rand(1000, 16), lt.randint(0, 1000, {100000}), lt.rand(100000, 16)
+    return function() return lt.index_add(x, 0, at, y) end
+  end)
+  case("rows one by one", function()
+    local x = lt.rand(4000, 16, {requires_grad = true})
+    return function()
+      local sum = 0
+      for i = 0, 3999 do sum = sum + x:select(0, i):sum() end
+      sum:backward()
+      return sum
+    end
+  end)
+  case("add 4M", function() local x, y = lt.rand(4194304), lt.rand(4194304) return function() return x + y end end)
+  if not wanted or ("add 4M unscoped"):find(wanted, 1, true) then measure_add("add 4M unscoped", lt.rand(4194304), lt.rand(4194304)) end
+  case("gelu 1M", function() local x = lt.randn(1048576) return function() return F.gelu(x) end end)
+  case("embedding", function()
+    local table_, ids = lt.rand(10000, 256), lt.randint(0, 10000, {64, 64})
+    return function() return F.embedding(ids, table_) end
+  end)
+end
+
+if arg[1] == "loops" then return loop_cases(arg[2]) end
 add_cases()
 linear_case()
 random_cases()
@@ -128,3 +210,4 @@ step_case("conv step", nn.Sequential(
     nn.Conv2d(1, 16, 3, {padding = 1}), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
     nn.Conv2d(16, 32, 3, {padding = 1}), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
   lt.rand(64, 1, 28, 28), lt.randint(0, 10, {64}))
+loop_cases()

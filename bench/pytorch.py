@@ -95,6 +95,73 @@ def step_case(name, net, x, y):
     measure(name, run)
 
 
+def loop_cases(wanted):
+    def case(name, run, *made):
+        if wanted in name:
+            inputs = [x() if callable(x) else x for x in made]
+
+            def repeat(n):
+                for _ in range(n):
+                    run(*inputs)
+            measure(name, repeat)
+
+    def square():
+        return torch.rand(1024, 1024)
+
+    def channels_last():
+        return torch.randn(32, 56, 56, 64).permute(0, 3, 1, 2)
+
+    def permuted():
+        return torch.rand(64, 48, 512).permute(2, 0, 1)
+
+    def bits():
+        return torch.rand(1000000) > 0.5
+
+    def flat():
+        return torch.rand(1000000)
+
+    def one_by_one(x):
+        total = 0
+        for i in range(4000):
+            total = total + x.select(0, i).sum()
+        total.backward()
+
+    def rows(n):
+        return lambda: torch.rand(n, 16)
+
+    case("relu channels-last", F.relu, channels_last)
+    case("clone channels-last", torch.clone, channels_last)
+    case("add permuted", torch.add, permuted, permuted)
+    case("add rows of 3", torch.add, lambda: torch.rand(1000000, 3), lambda: torch.rand(3))
+    case("transposed copy", torch.Tensor.contiguous, lambda: torch.rand(2048, 2048).t())
+    case("sum dim 1", torch.sum, square, 1)
+    case("amax dim 1", torch.amax, square, 1)
+    case("amax dim 0", torch.amax, square, 0)
+    case("argmax dim 1", torch.argmax, square, 1)
+    case("argmax dim 0", torch.argmax, square, 0)
+    case("cumsum dim 1", torch.cumsum, square, 1)
+    case("cumsum dim 0", torch.cumsum, square, 0)
+    case("softmax dim 1", torch.softmax, square, 1)
+    case("softmax dim 0", torch.softmax, square, 0)
+    case("logical_and", torch.logical_and, bits, bits)
+    case("eq", torch.eq, bits, bits)
+    case("index_put_", lambda x, at, one: x.index_put_((at,), one), flat, lambda: torch.tensor([5]), lambda: torch.ones(1))
+    case("to float16", torch.Tensor.to, flat, torch.float16)
+    case("from float16", torch.Tensor.to, lambda: flat().to(torch.float16), torch.float32)
+    case("to bfloat16", torch.Tensor.to, flat, torch.bfloat16)
+    case("from bfloat16", torch.Tensor.to, lambda: flat().to(torch.bfloat16), torch.float32)
+    case("index_add", torch.index_add, rows(100000), 0, lambda: torch.randint(0, 100000, (100000,)), rows(100000))
+    case("index_add of 1000 rows", torch.index_add, rows(1000), 0, lambda: torch.randint(0, 1000, (100000,)), rows(100000))
+    case("rows one by one", one_by_one, lambda: torch.rand(4000, 16, requires_grad=True))
+    case("add 4M", torch.add, lambda: torch.rand(4194304), lambda: torch.rand(4194304))
+    case("gelu 1M", F.gelu, lambda: torch.randn(1048576))
+    case("embedding", F.embedding, lambda: torch.randint(0, 10000, (64, 64)), lambda: torch.rand(10000, 256))
+
+
+if sys.argv[1:2] == ["loops"]:
+    loop_cases(sys.argv[2] if len(sys.argv) > 2 else "")
+    sys.exit()
+
 add_cases()
 linear_case()
 random_cases()
@@ -104,3 +171,4 @@ step_case("conv step", nn.Sequential(
     nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
     nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
     torch.rand(64, 1, 28, 28), torch.randint(0, 10, (64,)))
+loop_cases("")

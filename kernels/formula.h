@@ -40,21 +40,31 @@ LN_VECTOR2(atan2)
 #endif
 
 #define K(n) ((ln_t)(n))
-#define gt(a, b) ((a) > (b))
-#define ge(a, b) ((a) >= (b))
-#define lt(a, b) ((a) < (b))
-#define le(a, b) ((a) <= (b))
-#define eq(a, b) ((a) == (b))
-#define ne(a, b) ((a) != (b))
-#define both(p, q) ((p) & (q))
-#define either(p, q) ((p) | (q))
+/* Conditions are as wide as the values, so that loops over both vectorise. */
+#define gt(a, b) ((ln_truth)((a) > (b)))
+#define ge(a, b) ((ln_truth)((a) >= (b)))
+#define lt(a, b) ((ln_truth)((a) < (b)))
+#define le(a, b) ((ln_truth)((a) <= (b)))
+#define eq(a, b) ((ln_truth)((a) == (b)))
+#define ne(a, b) ((ln_truth)((a) != (b)))
+#define both(p, q) ((ln_truth)((p) & (q)))
+#define either(p, q) ((ln_truth)((p) | (q)))
+#ifndef LN_BYTE
 /* A function, so that both values are computed and the loop stays free of branches. */
-LN_INLINE ln_t where(int p, ln_t a, ln_t b) { return p ? a : b; }
+LN_INLINE ln_t where(ln_truth p, ln_t a, ln_t b) { return p ? a : b; }
 LN_INLINE ln_t maximum(ln_t a, ln_t b) { return ((a > b) | (a != a)) ? a : b; }
 LN_INLINE ln_t minimum(ln_t a, ln_t b) { return ((a < b) | (a != a)) ? a : b; }
 LN_INLINE ln_t sign(ln_t x) { return (ln_t)(x > 0) - (ln_t)(x < 0); }
+#endif
 
-#ifdef LN_INTEGER
+#ifdef LN_BYTE
+
+#undef isinf
+#undef isfinite
+#define isinf(x) ((x) != (x))
+#define isfinite(x) ((x) == (x))
+
+#elif defined(LN_INTEGER)
 
 LN_INLINE ln_t ln_attr(double v) { return v >= 9223372036854775807.0 ? INT64_MAX : v <= -9223372036854775807.0 ? INT64_MIN : (ln_t)v; }
 LN_INLINE ln_t ln_abs(ln_t x) { return x < 0 ? -x : x; }

@@ -1,4 +1,5 @@
-/* half.h - float16 and bfloat16 as bits, rounding to nearest even, NaN kept. Branch-free, so that loops over them vectorise. */
+/* half.h - float16 and bfloat16 as bits, rounding to nearest even. Branch-free, so that loops over them vectorise. A NaN stays one, quiet and with
+ * what fits of its payload: the bits are those that x86's own conversions give. */
 #ifndef LUNETTE_HALF_H
 #define LUNETTE_HALF_H
 
@@ -32,6 +33,7 @@ LN_INLINE float ln_from_half(uint16_t h) {
   uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13;
   float value = ln_bits_float(magnitude) * 0x1p112f;
   uint32_t bits = magnitude >= 0x0f800000u ? magnitude | 0x7f800000u : ln_float_bits(value);
+  bits = magnitude > 0x0f800000u ? bits | 0x400000u : bits;
   return ln_bits_float(bits | (uint32_t)(h & 0x8000) << 16);
 }
 
@@ -42,7 +44,7 @@ LN_INLINE uint16_t ln_to_half(float f) {
   uint32_t small = ln_float_bits(ln_bits_float(magnitude) + 0.5f) - 0x3f000000u;
   uint32_t result = magnitude < 0x38800000u ? small : normal;
   result = magnitude >= 0x477ff000u ? 0x7c00 : result;
-  result = magnitude > 0x7f800000u ? 0x7e00 : result;
+  result = magnitude > 0x7f800000u ? 0x7e00 | ((magnitude >> 13) & 0x1ff) : result;
   return (uint16_t)(sign | result);
 }
 

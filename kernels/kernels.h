@@ -28,7 +28,7 @@ typedef struct ln_loop {
  * input i (operands: dx, g, then x or a, b[, c], then y). */
 typedef struct ln_pointwise {
   int row, pass;
-  int dtype;           /* the compute type: LN_FLOAT32, LN_FLOAT64 or LN_INT64 */
+  int dtype;           /* the compute type: LN_FLOAT32, LN_FLOAT64 or LN_INT64, LN_BOOL for a test of nothing but bool */
   const double *attrs; /* the row's, three */
   ln_loop loop;
 } ln_pointwise;

@@ -7,7 +7,7 @@
  *     ROW(cost, f, d0, d1, d2)                                 an entry of the table: the formula and its derivatives, NULL where there is none
  *
  * It defines all functions, and leaves the rows' names such that including ops.def again gives the table's entries. Integers have no rows of
- * class FLOAT and no derivatives. */
+ * class FLOAT and no derivatives, bytes (bool) only those of class TEST. */
 #ifndef LUNETTE_ROWS_H
 #define LUNETTE_ROWS_H
 
@@ -34,9 +34,14 @@
 
 #define OP(...)
 #define OVERLOAD(...)
+#ifdef LN_BYTE
+#define KEEP_SAME(...)
+#define SLOT_SAME(f) NULL
+#else
 #define KEEP_SAME(...) __VA_ARGS__
-#define KEEP_TEST(...) __VA_ARGS__
 #define SLOT_SAME(f) ENTRY(f)
+#endif
+#define KEEP_TEST(...) __VA_ARGS__
 #define SLOT_TEST(f) ENTRY(f)
 #ifdef LN_INTEGER
 #define KEEP_FLOAT(...)

@@ -50,8 +50,10 @@ int ln_broadcast(const char *op, const ln_tensor *a, const ln_tensor *b, int64_t
 int ln_wrap_dim(const char *op, int64_t dim, int ndim, int *out); /* a negative dim counts from the end; ndim 0 counts as 1 */
 
 /* -- Loops (core/loop.c) -- */
-/* Operands broadcast to the shape of operand 0; NULL operands are filled by ln_loop_scalar afterwards. Collapses dimensions. */
+/* Operands broadcast to the shape of operand 0; NULL operands are filled by ln_loop_scalar afterwards. Collapses dimensions. The loop runs in
+ * logical order, or in that of operand 0's memory, for kernels to which the order is all one (pointwise, convert). */
 void ln_loop_init(ln_loop *loop, ln_tensor *const *operands, int n);
+void ln_loop_init_any_order(ln_loop *loop, ln_tensor *const *operands, int n);
 void ln_loop_scalar(ln_loop *loop, int operand, int dtype, const void *value);
 /* Splits x into reduced and kept dims (mask bit per dim); y: the result with kept dims only, or with all when keepdim. */
 void ln_fold_init(ln_fold *fold, int kind, const ln_tensor *x, uint32_t mask, const ln_tensor *y, bool keepdim);

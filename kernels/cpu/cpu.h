@@ -1,7 +1,7 @@
 /* cpu.h - what the CPU kernels share: the compute type of a translation unit, names, conversion at the border, threads.
  *
- * The files of typed/ are compiled once per compute type (LN_TYPE: f32, f64, i64) and instruction set (LN_ISA: base, avx2,
- * avx512); LN_FN(name) gives each copy its name. Half types compute in f32, all integers and bool in i64: values are converted when they
+ * The files of typed/ are compiled once per compute type (LN_TYPE: f32, f64, i64, u8) and instruction set (LN_ISA: base, avx2,
+ * avx512); LN_FN(name) gives each copy its name. Half types compute in f32, all integers in i64, bool there or in u8: values are converted when they
  * enter or leave a buffer of LN_BUFFER elements, which serves strides and partial vectors as well. */
 #ifndef LUNETTE_CPU_H
 #define LUNETTE_CPU_H
@@ -42,32 +42,39 @@ int ln_cpu_threads(int64_t work, int64_t grain);
 #define LN_GRAIN_CHEAP 16384
 #define LN_GRAIN_DEAR 4096
 
-/* The compute type of a dtype: 0 f32, 1 f64, 2 i64. */
+/* The compute type of a dtype: 0 f32, 1 f64, 2 i64; and with bytes, of kernels for EVERY type, 3 u8. */
 static inline int ln_cpu_type_of(int dtype) { return dtype == LN_FLOAT64 ? 1 : dtype >= LN_INT8 ? 2 : 0; }
+
+static inline int ln_cpu_byte_type_of(int dtype) { return dtype == LN_BOOL ? 3 : ln_cpu_type_of(dtype); }
 
 static inline int ln_cpu_size_of(int dtype) {
   static const uint8_t size[LN_DTYPES] = {4, 8, 2, 2, 1, 2, 4, 8, 1, 1};
   return size[dtype];
 }
 
-/* The kernels of one compute type and instruction set, collected by typed/table.c. The floating ones are NULL for i64. */
+/* The kernels of one compute type and instruction set, collected by typed/every/table.c. What makes no sense for a type is NULL. */
 #define LN_IF_TYPED_ONCE(...)
 #define LN_IF_TYPED_FLOAT(...) __VA_ARGS__
+#define LN_IF_TYPED_NUMBER(...) __VA_ARGS__
 #define LN_IF_TYPED_EVERY(...) __VA_ARGS__
 typedef struct ln_cpu_typed {
   /* n elements of any dtype, stride in bytes (0 repeats one), into compute type; and back */
   void (*load)(const char *x, int64_t stride, int dtype, int64_t n, void *out);
   void (*store)(char *y, int64_t stride, int dtype, int64_t n, const void *in);
+  /* the same for rows of n elements, which lie one after another in compute type */
+  void (*load_rows)(const char *x, int64_t row_stride, int64_t stride, int dtype, int64_t rows, int64_t n, void *out);
+  void (*store_rows)(char *y, int64_t row_stride, int64_t stride, int dtype, int64_t rows, int64_t n, const void *in);
 #define KERNEL(name, arguments, types) LN_IF_TYPED_##types(const char *(*name)(const arguments *work);)
 #include "../kernels.def"
 } ln_cpu_typed;
 
 /* Of the instruction set chosen at load, by ln_cpu_type_of. */
-extern const ln_cpu_typed *ln_cpu_typed_now[3];
+extern const ln_cpu_typed *ln_cpu_typed_now[4];
 
 /* The kernels that are compiled once. */
 #define LN_IF_ONCE_ONCE(...) __VA_ARGS__
 #define LN_IF_ONCE_FLOAT(...)
+#define LN_IF_ONCE_NUMBER(...)
 #define LN_IF_ONCE_EVERY(...)
 #define KERNEL(name, arguments, types) LN_IF_ONCE_##types(const char *ln_cpu_##name(const arguments *work);)
 #include "../kernels.def"
@@ -83,6 +90,8 @@ bool ln_onednn_conv(const ln_conv *c, int pass, const char **failure); /* pass 0
 
 void LN_FN(load)(const char *x, int64_t stride, int dtype, int64_t n, void *out);
 void LN_FN(store)(char *y, int64_t stride, int dtype, int64_t n, const void *in);
+void LN_FN(load_rows)(const char *x, int64_t row_stride, int64_t stride, int dtype, int64_t rows, int64_t n, void *out);
+void LN_FN(store_rows)(char *y, int64_t row_stride, int64_t stride, int dtype, int64_t rows, int64_t n, const void *in);
 
 /* The kernels of this compute type. */
 #define LN_IF_OWN_ONCE(...)
@@ -90,6 +99,11 @@ void LN_FN(store)(char *y, int64_t stride, int dtype, int64_t n, const void *in)
 #define LN_IF_OWN_FLOAT(...)
 #else
 #define LN_IF_OWN_FLOAT(...) __VA_ARGS__
+#endif
+#ifdef LN_BYTE
+#define LN_IF_OWN_NUMBER(...)
+#else
+#define LN_IF_OWN_NUMBER(...) __VA_ARGS__
 #endif
 #define LN_IF_OWN_EVERY(...) __VA_ARGS__
 #define KERNEL(name, arguments, types) LN_IF_OWN_##types(const char *LN_FN(name)(const arguments *work);)

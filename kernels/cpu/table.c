@@ -5,15 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const ln_cpu_typed *ln_cpu_typed_now[3];
+const ln_cpu_typed *ln_cpu_typed_now[4];
 static const char *isa_name;
 
-#define TABLES(isa) extern const ln_cpu_typed ln_cpu_table_f32_##isa, ln_cpu_table_f64_##isa, ln_cpu_table_i64_##isa;
+#define TABLES(isa) extern const ln_cpu_typed ln_cpu_table_f32_##isa, ln_cpu_table_f64_##isa, ln_cpu_table_i64_##isa, ln_cpu_table_u8_##isa;
 #define CHOOSE(isa)                              \
   isa_name = #isa;                               \
   ln_cpu_typed_now[0] = &ln_cpu_table_f32_##isa; \
   ln_cpu_typed_now[1] = &ln_cpu_table_f64_##isa; \
-  ln_cpu_typed_now[2] = &ln_cpu_table_i64_##isa;
+  ln_cpu_typed_now[2] = &ln_cpu_table_i64_##isa; \
+  ln_cpu_typed_now[3] = &ln_cpu_table_u8_##isa;
 
 TABLES(base)
 #ifdef LN_HAVE_X86_VARIANTS
@@ -23,7 +24,8 @@ TABLES(avx512)
 
 /* The entry of each kernel: of the compute type that the arguments name, or the one that serves all. */
 #define CALL_ONCE(name) return ln_cpu_##name(work);
-#define CALL_EVERY(name) return ln_cpu_typed_now[ln_cpu_type_of(work->dtype)]->name(work);
+#define CALL_EVERY(name) return ln_cpu_typed_now[ln_cpu_byte_type_of(work->dtype)]->name(work);
+#define CALL_NUMBER(name) return ln_cpu_typed_now[ln_cpu_type_of(work->dtype)]->name(work);
 #define CALL_FLOAT(name)                                                     \
   const ln_cpu_typed *typed = ln_cpu_typed_now[ln_cpu_type_of(work->dtype)]; \
   return typed->name ? typed->name(work) : #name " is not defined for integers";

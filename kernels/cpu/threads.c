@@ -32,46 +32,93 @@ int ln_cpu_threads(int64_t work, int64_t grain) {
   return pays < most ? (int)pays : most;
 }
 
-/* Elements [low, high) of the nest, a contiguous run of the innermost loop at a time. */
-static void walk_range(const ln_loop *loop, int64_t low, int64_t high, ln_run_fn run, void *context) {
-  int last = loop->ndim - 1;
+/* -- The walk -- */
+
+typedef struct position {
+  const ln_loop *loop;
   int64_t at[16];
   char *p[LN_LOOP_OPERANDS];
-  for (int64_t d = last, rest = low; d >= 0; d--) {
-    at[d] = rest % loop->shape[d];
-    rest /= loop->shape[d];
+} position;
+
+static position position_of(const ln_loop *loop, int64_t element) {
+  position w = {.loop = loop};
+  for (int d = loop->ndim - 1; d >= 0; d--) {
+    w.at[d] = element % loop->shape[d];
+    element /= loop->shape[d];
   }
   for (int k = 0; k < loop->n_operands; k++) {
-    p[k] = loop->data[k];
-    for (int d = 0; d <= last; d++) p[k] += at[d] * loop->stride[k][d];
+    w.p[k] = loop->data[k];
+    for (int d = 0; d < loop->ndim; d++) w.p[k] += w.at[d] * loop->stride[k][d];
   }
-  while (low < high) {
-    int64_t n = loop->shape[last] - at[last];
-    if (n > high - low) n = high - low;
-    run(context, n, p);
-    low += n;
-    if (low >= high) return;
-    for (int k = 0; k < loop->n_operands; k++) p[k] -= at[last] * loop->stride[k][last];
-    at[last] = 0;
-    for (int d = last - 1; d >= 0; d--) {
-      bool carry = ++at[d] == loop->shape[d];
-      for (int k = 0; k < loop->n_operands; k++) p[k] += loop->stride[k][d] * (carry ? 1 - loop->shape[d] : 1);
-      if (!carry) break;
-      at[d] = 0;
-    }
+  return w;
+}
+
+/* Forward by `count` along dim d, where it stays inside or meets the end. */
+static void advance(position *w, int d, int64_t count) {
+  const ln_loop *loop = w->loop;
+  w->at[d] += count;
+  for (int k = 0; k < loop->n_operands; k++) w->p[k] += count * loop->stride[k][d];
+  for (; d > 0 && w->at[d] == loop->shape[d]; d--) {
+    for (int k = 0; k < loop->n_operands; k++) w->p[k] += loop->stride[k][d - 1] - loop->shape[d] * loop->stride[k][d];
+    w->at[d] = 0;
+    w->at[d - 1]++;
   }
 }
 
-void ln_cpu_walk(const ln_loop *loop, int64_t grain, ln_run_fn run, void *context) {
+/* Elements [low, high) of the nest: whole runs as many at a time as lie in one plane of the two innermost loops. */
+static void walk_range(const ln_loop *loop, int64_t low, int64_t high, ln_rows_fn run, void *context) {
+  int last = loop->ndim - 1;
+  int64_t width = loop->shape[last];
+  position w = position_of(loop, low);
+  for (int64_t left = high - low; left > 0;) {
+    int64_t rows = 1, n = width - w.at[last];
+    if (n > left) n = left;
+    if (n == width && last > 0) {
+      rows = loop->shape[last - 1] - w.at[last - 1];
+      if (rows > left / width) rows = left / width;
+    }
+    run(context, rows, n, w.p);
+    left -= rows * n;
+    if (n == width && last > 0)
+      advance(&w, last - 1, rows);
+    else
+      advance(&w, last, n);
+  }
+}
+
+void ln_cpu_walk_rows(const ln_loop *loop, int64_t grain, ln_rows_fn run, void *context) {
   if (loop->numel == 0) return;
   int threads = ln_cpu_threads(loop->numel, grain);
   if (threads == 1) {
     walk_range(loop, 0, loop->numel, run, context);
     return;
   }
-  int64_t chunk = ((loop->numel + threads - 1) / threads + 63) & ~(int64_t)63;
+  int64_t chunk = (loop->numel + threads - 1) / threads, width = loop->shape[loop->ndim - 1];
+  int64_t unit = width < chunk / 16 ? width : 64; /* short runs stay whole */
+  chunk = (chunk + unit - 1) / unit * unit;
   LN_SHARE(threads, t, threads, 1, {
     int64_t low = t * chunk, high = low + chunk < loop->numel ? low + chunk : loop->numel;
     if (low < high) walk_range(loop, low, high, run, context);
   });
+}
+
+typedef struct each_run {
+  const ln_loop *loop;
+  ln_run_fn run;
+  void *context;
+} each_run;
+
+static void run_each(void *context, int64_t rows, int64_t n, char *const *p) {
+  const each_run *w = context;
+  char *at[LN_LOOP_OPERANDS];
+  for (int k = 0; k < w->loop->n_operands; k++) at[k] = p[k];
+  for (int64_t i = 0; i < rows; i++) {
+    w->run(w->context, n, at);
+    for (int k = 0; k < w->loop->n_operands; k++) at[k] += ln_row_stride(w->loop, k);
+  }
+}
+
+void ln_cpu_walk(const ln_loop *loop, int64_t grain, ln_run_fn run, void *context) {
+  each_run each = {loop, run, context};
+  ln_cpu_walk_rows(loop, grain, run_each, &each);
 }

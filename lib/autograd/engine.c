@@ -19,7 +19,7 @@ static int add_into(ln_tensor *sum, ln_tensor *g) {
   work.pass = 0;
   work.dtype = sum->dtype == LN_FLOAT64 ? LN_FLOAT64 : LN_FLOAT32;
   work.attrs = attrs;
-  ln_loop_init(&work.loop, in, 3);
+  ln_loop_init_any_order(&work.loop, in, 3);
   sum->storage->version++;
   return ln_kernel_status("add", ln_kernels_of(sum->device)->pointwise(&work, sum->device));
 }

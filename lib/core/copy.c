@@ -4,7 +4,7 @@
 static int copy_here(ln_tensor *y, ln_tensor *x) {
   ln_loop loop;
   ln_tensor *const operands[2] = {y, x};
-  ln_loop_init(&loop, operands, 2);
+  ln_loop_init_any_order(&loop, operands, 2);
   if (loop.numel == 0) return LN_OK;
   return ln_kernel_status("copy", ln_kernels_of(y->device)->convert(&loop, y->device));
 }

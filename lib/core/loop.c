@@ -26,6 +26,22 @@ int ln_broadcast(const char *op, const ln_tensor *a, const ln_tensor *b, int64_t
   return LN_OK;
 }
 
+/* Operand 0's dimensions from the widest stride to the narrowest, so that it is written as it lies in memory; equals keep their order. */
+static void order_by_output(ln_loop *loop) {
+  for (int i = 1; i < loop->ndim; i++) {
+    for (int j = i; j > 0 && loop->stride[0][j - 1] < loop->stride[0][j]; j--) {
+      int64_t size = loop->shape[j];
+      loop->shape[j] = loop->shape[j - 1];
+      loop->shape[j - 1] = size;
+      for (int k = 0; k < loop->n_operands; k++) {
+        int64_t stride = loop->stride[k][j];
+        loop->stride[k][j] = loop->stride[k][j - 1];
+        loop->stride[k][j - 1] = stride;
+      }
+    }
+  }
+}
+
 /* Can dimension i be folded into i + 1 (its inner neighbour) for every operand? */
 static bool collapses(const ln_loop *loop, int i) {
   for (int k = 0; k < loop->n_operands; k++)
@@ -33,8 +49,8 @@ static bool collapses(const ln_loop *loop, int i) {
   return true;
 }
 
-static void collapse(ln_loop *loop) {
-  int n = 0; /* drop dims of size 1, then merge outer into inner */
+static void drop_ones(ln_loop *loop) {
+  int n = 0;
   for (int i = 0; i < loop->ndim; i++) {
     if (loop->shape[i] == 1) continue;
     loop->shape[n] = loop->shape[i];
@@ -42,6 +58,10 @@ static void collapse(ln_loop *loop) {
     n++;
   }
   loop->ndim = n;
+}
+
+/* Merges outer dimensions into inner ones. */
+static void collapse(ln_loop *loop) {
   for (int i = loop->ndim - 2; i >= 0; i--) {
     if (!collapses(loop, i)) continue;
     loop->shape[i + 1] *= loop->shape[i];
@@ -58,12 +78,16 @@ static void collapse(ln_loop *loop) {
   }
 }
 
-/* Every operand row-major of the same shape: one loop, the common case. */
-static bool init_flat(ln_loop *loop, ln_tensor *const *operands, int n) {
+/* Every operand of the same shape and row-major, or, in any order, laid out alike without gaps: one loop, the common case. */
+static bool init_flat(ln_loop *loop, ln_tensor *const *operands, int n, bool any_order) {
   const ln_tensor *y = operands[0];
-  if (!ln_tensor_is_contiguous(y)) return false;
-  for (int k = 1; k < n; k++)
-    if (operands[k] && operands[k]->numel != 1 && (!ln_same_shape(operands[k], y) || !ln_tensor_is_contiguous(operands[k]))) return false;
+  bool row_major = ln_tensor_is_contiguous(y);
+  if (!row_major && !(any_order && ln_is_dense(y))) return false;
+  for (int k = 1; k < n; k++) {
+    const ln_tensor *t = operands[k];
+    if (!t || t->numel == 1) continue;
+    if (!ln_same_shape(t, y) || !(row_major ? ln_tensor_is_contiguous(t) : ln_same_dims(t->stride, y->stride, y->ndim))) return false;
+  }
   loop->ndim = 1;
   loop->shape[0] = y->numel;
   for (int k = 0; k < n; k++) {
@@ -73,7 +97,7 @@ static bool init_flat(ln_loop *loop, ln_tensor *const *operands, int n) {
   return true;
 }
 
-void ln_loop_init(ln_loop *loop, ln_tensor *const *operands, int n) {
+static void init(ln_loop *loop, ln_tensor *const *operands, int n, bool any_order) {
   const ln_tensor *y = operands[0];
   loop->n_operands = n;
   loop->scalars = 0;
@@ -82,7 +106,7 @@ void ln_loop_init(ln_loop *loop, ln_tensor *const *operands, int n) {
     loop->dtype[k] = operands[k] ? operands[k]->dtype : y->dtype;
     loop->data[k] = operands[k] ? operands[k]->data : NULL;
   }
-  if (init_flat(loop, operands, n)) return;
+  if (init_flat(loop, operands, n, any_order)) return;
   loop->ndim = y->ndim;
   for (int i = 0; i < y->ndim; i++) loop->shape[i] = y->shape[i];
   for (int k = 0; k < n; k++) {
@@ -92,8 +116,14 @@ void ln_loop_init(ln_loop *loop, ln_tensor *const *operands, int n) {
       loop->stride[k][i] = own < 0 || t->shape[own] == 1 ? 0 : t->stride[own] * ln_itemsize(t);
     }
   }
+  drop_ones(loop);
+  if (any_order) order_by_output(loop);
   collapse(loop);
 }
+
+void ln_loop_init(ln_loop *loop, ln_tensor *const *operands, int n) { init(loop, operands, n, false); }
+
+void ln_loop_init_any_order(ln_loop *loop, ln_tensor *const *operands, int n) { init(loop, operands, n, true); }
 
 void ln_loop_scalar(ln_loop *loop, int operand, int dtype, const void *value) {
   loop->scalars |= 1u << operand;

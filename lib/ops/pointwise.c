@@ -150,9 +150,9 @@ static void compute(ln_rule *r, int dtype) {
   int64_t whole[3];
   work.row = r->row->pointwise;
   work.pass = 0;
-  work.dtype = compute_type(dtype);
+  work.dtype = dtype == LN_BOOL && r->row->result == LN_CLASS_TEST ? LN_BOOL : compute_type(dtype);
   work.attrs = at;
-  ln_loop_init(&work.loop, operands, n + 1);
+  ln_loop_init_any_order(&work.loop, operands, n + 1);
   for (int i = 0; i < n; i++) {
     if (r->in[i]) continue;
     set_scalar(&work.loop, i + 1, r->attrs, i);
@@ -188,7 +188,7 @@ static ln_tensor *derivative(ln_rule *r, int i) {
   work.pass = 1 + i;
   work.dtype = compute_type(g->dtype);
   work.attrs = at;
-  ln_loop_init(&work.loop, operands, 3 + r->n_in);
+  ln_loop_init_any_order(&work.loop, operands, 3 + r->n_in);
   for (int k = 0; k < r->n_in; k++)
     if (!r->in[k]) set_scalar(&work.loop, 2 + k, r->attrs, k);
   read_attrs(r, at);

@@ -3,7 +3,7 @@
  * The order of a sum is fixed by the logical index alone: chunks of CHUNK elements, in each LN_LANES lanes that take every LN_LANES-th
  * element, the lanes combined in a tree, the chunks one after another. Every path below keeps it, so a result does not depend on the layout of x,
  * on where an element lies, or on the number of threads. Chunks are merged in double, which keeps long float sums accurate. */
-#include "../cpu.h"
+#include "../../cpu.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  *
  * Tiles of ROWS x 16 or x 8 accumulate in registers; each element sums over k in order, whatever the tile, so results depend neither on the
  * number of threads nor on the place in the matrix. Operands of the compute type are read where they lie. */
-#include "../cpu.h"
+#include "../../cpu.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* rows.c - work along one dimension of [outer, size, inner]: softmax, log_softmax, their gradients, cumsum; one compute type and instruction set.
  *
  * A row is brought into a buffer padded to LN_LANES, so that its result does not depend on `inner`, on its place or on the threads. */
-#include "../cpu.h"
+#include "../../cpu.h"
 
 #include <stdlib.h>
 
@@ -21,7 +21,7 @@ static int64_t row_offset(const strip *s, int64_t i) {
 }
 
 #ifndef LN_INTEGER
-#include "../../formula.h"
+#include "../../../formula.h"
 
 static void read_row(const strip *s, const char *from, int64_t i, ln_t *row, ln_t padding) {
   LN_FN(load)(from + row_offset(s, i), s->stride, s->rows->dtype, s->rows->size, row);
