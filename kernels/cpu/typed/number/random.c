@@ -1,8 +1,8 @@
 /* random.c - random numbers and dropout, for one compute type and instruction set. The stream (../../philox.h) is taken in tiles of up to BLOCKS
  * blocks, whose words lie in four arrays so that the compiler vectorises both the generator and the distributions. */
-#include "../threads.h"
+#include "../../threads.h"
 
-#include "../../philox.h"
+#include "../../../philox.h"
 
 #define BLOCKS 128
 
