@@ -119,6 +119,7 @@ typedef struct mix {
   const int64_t *out_stride;
 } mix;
 
+/* `count` elements along channels (columns) or along a plane. */
 static void mix_line(const mix *k, const ln_norm *w, int64_t n, int64_t c, int64_t m, int64_t count, bool columns) {
   ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN db[LN_BUFFER], LN_ALIGN ob[LN_BUFFER];
   int64_t sx = k->x.stride[columns ? 1 : 2], so = k->out_stride[columns ? 1 : 2];
@@ -139,7 +140,31 @@ static void mix_line(const mix *k, const ln_norm *w, int64_t n, int64_t c, int64
   if (!direct) LN_FN(store)(y, so * item, w->dtype, count, ob);
 }
 
+static bool is_packed(const ln_norm *w, const int64_t *stride) {
+  return stride[1] == 1 && stride[2] == w->c && (w->n == 1 || stride[0] == w->m * w->c);
+}
+
+/* Few channels side by side in memory without gaps: several positions make one line, whose numbers repeat those of the channels. */
+static bool mix_packed(const mix *k, const ln_norm *w) {
+  int64_t pack = LN_BUFFER / w->c, rows = w->n * w->m;
+  if (pack < 2 || !is_packed(w, k->x.stride) || !is_packed(w, k->out_stride) || (k->a && !is_packed(w, k->dy.stride))) return false;
+  ln_t LN_ALIGN a[LN_BUFFER], LN_ALIGN b[LN_BUFFER], LN_ALIGN d[LN_BUFFER];
+  for (int64_t i = 0; i < pack * w->c; i++) {
+    a[i] = k->a ? k->a[i % w->c] : 0;
+    b[i] = k->b[i % w->c];
+    d[i] = k->d[i % w->c];
+  }
+  mix packed = *k;
+  packed.a = k->a ? a : NULL, packed.b = b, packed.d = d;
+  LN_SHARE(ln_cpu_threads(rows * w->c, LN_GRAIN_CHEAP), r, rows, pack, {
+    int64_t count = rows - r < pack ? rows - r : pack;
+    mix_line(&packed, w, 0, 0, r, count * w->c, true);
+  });
+  return true;
+}
+
 static void mix_all(const mix *k, const ln_norm *w) {
+  if (mix_packed(k, w)) return;
   bool columns = side_by_side(w);
   int64_t lines = columns ? w->n * w->m : w->n * w->c, length = columns ? w->c : w->m;
   int threads = ln_cpu_threads(w->n * w->c * w->m, LN_GRAIN_CHEAP);

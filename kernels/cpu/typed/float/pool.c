@@ -1,27 +1,24 @@
 /* pool.c - maximum and mean over windows of 1 to 3 dimensions and their gradients, for one compute type and instruction set.
  *
  * A window is folded for a block of channels at once: channels-last memory vectorises over them, in other layouts a few channels share the
- * arithmetic of places. Gradients are scattered image by image and channel block by channel block, so that threads never meet. */
+ * arithmetic of positions. Gradients are scattered image by image and channel block by channel block, so that threads never meet. */
 #include "../../../spatial.h"
 #include "../../dense.h"
+#include "../../vector.h"
 
 #include <math.h>
 
 #define BLOCK 256       /* channels at a time when they are neighbours */
 #define BLOCK_STRIDED 8 /* else: few, whose lines stay in the first cache together */
 
-#if LN_IS(LN_TYPE) == LN_IS_f32
-typedef int32_t place_t; /* as wide as ln_t, so that choosing a value and its place is one vector step */
-#define PLACES INT32_MAX
-#else
-typedef int64_t place_t;
-#define PLACES INT64_MAX
-#endif
+/* A position in a plane is counted in ln_truth, as wide as ln_t, so that choosing a value and its position is one vector step. */
+#define POSITIONS (sizeof(ln_truth) == 4 ? INT32_MAX : INT64_MAX)
 
 typedef struct plan {
   const ln_pool *p;
   ln_spatial s;
   int64_t plane, block, blocks, lines;
+  const ln_t *end; /* behind the last element that is read */
 } plan;
 
 static plan plan_of(const ln_pool *p) {
@@ -31,12 +28,15 @@ static plan plan_of(const ln_pool *p) {
   q.block = q.s.xs[1] == 1 && q.s.ys[1] == 1 ? BLOCK : BLOCK_STRIDED;
   q.blocks = (p->c + q.block - 1) / q.block;
   q.lines = q.s.out[0] * q.s.out[1];
+  int64_t last = (p->n - 1) * q.s.xs[0] + (p->c - 1) * q.s.xs[1];
+  for (int d = 0; d < 3; d++) last += (q.s.in[d] - 1) * q.s.xs[2 + d];
+  q.end = (const ln_t *)p->x + last + 1;
   return q;
 }
 
 /* -- Windows -- */
 
-/* The taps of one output place that lie inside the input: low, low + dilation, ... below high in each dim. */
+/* The taps of one output that lie inside the input: low, low + dilation, ... below high in each dim. */
 typedef struct window {
   int64_t low[3], high[3], padded; /* padded: elements with the padding's, for the mean */
 } window;
@@ -49,10 +49,16 @@ static void window_dim(const plan *q, window *w, int d, int64_t o) {
   w->low[d] = low < 0 ? low + (-low + step - 1) / step * step : low;
 }
 
-static window window_of(const plan *q, int64_t line, int64_t ow) {
+/* The windows of a line of outputs share all but the last dim. */
+static window window_of_line(const plan *q, int64_t line) {
   window w = {.padded = 1};
   window_dim(q, &w, 0, line / q->s.out[1]);
   window_dim(q, &w, 1, line % q->s.out[1]);
+  return w;
+}
+
+static window window_at(const plan *q, const window *line, int64_t ow) {
+  window w = *line;
   window_dim(q, &w, 2, ow);
   return w;
 }
@@ -94,61 +100,83 @@ static int threads_for(const plan *q) {
 
 /* -- Maximum -- */
 
-static inline __attribute__((always_inline)) void max_tap(ln_t *restrict best, place_t *restrict where, const ln_t *restrict x, place_t place,
-                                                          int64_t n, int64_t stride) {
-  for (int64_t i = 0; i < n; i++) {
-    ln_t v = x[i * stride];
-    bool better = (v > best[i]) | (v != v);
-    best[i] = better ? v : best[i];
-    where[i] = better ? place : where[i];
-  }
+/* Up to VECTOR values. Reading beyond them is reading others of the same tensor, but for its last ones. */
+static inline vector values_at(const plan *q, const ln_t *x, int64_t n) {
+  if (x + VECTOR <= q->end) return *(const vector *)x;
+  vector v = {0};
+  for (int64_t i = 0; i < n; i++) v[i] = x[i];
+  return v;
 }
 
-static void max_window(const plan *q, const window *w, const ln_t *x, int64_t n, ln_t *best, place_t *where) {
-  place_t first = (place_t)((w->low[0] * q->s.in[1] + w->low[1]) * q->s.in[2] + w->low[2]);
-  for (int64_t i = 0; i < n; i++) best[i] = (ln_t)-INFINITY, where[i] = first;
+static inline vector values_apart(const ln_t *x, int64_t n, int64_t stride) {
+  vector v = {0};
+  for (int64_t i = 0; i < n; i++) v[i] = x[i * stride];
+  return v;
+}
+
+/* The largest value of a window and its position, for up to VECTOR channels from x on; NaN wins. */
+static inline __attribute__((always_inline)) void max_window(const plan *q, const window *w, const ln_t *x, int64_t n, bool neighbours, vector *best,
+                                                             truths *where) {
+  vector top = vector_of((ln_t)-INFINITY);
+  truths at = (ln_truth)((w->low[0] * q->s.in[1] + w->low[1]) * q->s.in[2] + w->low[2]) - (truths){0};
   EACH_TAP(q, w, d, h, v) {
     const ln_t *tap = x + x_offset(q, d, h, v);
-    place_t place = (place_t)((d * q->s.in[1] + h) * q->s.in[2] + v);
-    if (q->s.xs[1] == 1)
-      max_tap(best, where, tap, place, n, 1);
-    else
-      max_tap(best, where, tap, place, n, q->s.xs[1]);
+    vector value = neighbours ? values_at(q, tap, n) : values_apart(tap, n, q->s.xs[1]);
+    truths better = (truths)(value > top) | (truths)(value != value);
+    top = choose(better, value, top);
+    at = (better & ((ln_truth)((d * q->s.in[1] + h) * q->s.in[2] + v) - (truths){0})) | (~better & at);
+  }
+  *best = top;
+  *where = at;
+}
+
+/* n values and positions into y and indices. */
+static inline void put_largest(const plan *q, int64_t at, int64_t n, const vector *best, const truths *where) {
+  ln_t *y = (ln_t *)q->p->y + at;
+  int64_t *indices = q->p->indices + at, stride = q->s.ys[1];
+  ln_t LN_ALIGN value[VECTOR];
+  ln_truth LN_ALIGN position[VECTOR];
+  *(vector *)value = *best;
+  *(truths *)position = *where;
+  if (n == VECTOR && stride == 1) {
+    for (int i = 0; i < VECTOR; i++) y[i] = value[i], indices[i] = position[i];
+  } else {
+    for (int64_t i = 0; i < n; i++) y[i * stride] = value[i], indices[i * stride] = position[i];
   }
 }
 
-static void max_line(const plan *q, const task *t) {
-  ln_t LN_ALIGN best[BLOCK];
-  place_t LN_ALIGN where[BLOCK];
-  const ln_t *x = (const ln_t *)q->p->x + t->x;
+static inline __attribute__((always_inline)) void max_line(const plan *q, const task *t, bool neighbours) {
+  window line = window_of_line(q, t->line);
   for (int64_t ow = 0; ow < q->s.out[2]; ow++) {
-    window w = window_of(q, t->line, ow);
-    int64_t at = t->y + y_offset(q, t->line, ow), stride = q->s.ys[1];
-    ln_t *y = (ln_t *)q->p->y + at;
-    int64_t *indices = q->p->indices + at;
-    max_window(q, &w, x, t->channels, best, where);
-    if (stride == 1) {
-      for (int64_t i = 0; i < t->channels; i++) y[i] = best[i], indices[i] = where[i];
-    } else {
-      for (int64_t i = 0; i < t->channels; i++) y[i * stride] = best[i], indices[i * stride] = where[i];
+    window w = window_at(q, &line, ow);
+    int64_t at = t->y + y_offset(q, t->line, ow);
+    for (int64_t c = 0; c < t->channels; c += VECTOR) {
+      int64_t n = t->channels - c < VECTOR ? t->channels - c : VECTOR;
+      vector best;
+      truths where;
+      max_window(q, &w, (const ln_t *)q->p->x + t->x + c * q->s.xs[1], n, neighbours, &best, &where);
+      put_largest(q, at + c * q->s.ys[1], n, &best, &where);
     }
   }
 }
 
 static const char *max_forward(const ln_pool *p) {
   plan q = plan_of(p);
-  if (q.plane > PLACES) return "the plane is too large";
+  if (q.plane > POSITIONS) return "the plane is too large";
   int64_t tasks = p->n * q.blocks * q.lines;
   LN_SHARE(threads_for(&q), i, tasks, 1, {
     task t = task_of(&q, i, q.lines);
-    max_line(&q, &t);
+    if (q.s.xs[1] == 1 && q.s.ys[1] == 1)
+      max_line(&q, &t, true);
+    else
+      max_line(&q, &t, false);
   });
   return NULL;
 }
 
-/* Offset of a flat place of the plane. */
-static int64_t place_offset(const plan *q, int64_t place) {
-  int64_t v = place % q->s.in[2], rest = place / q->s.in[2];
+/* Offset of a flat position in the plane. */
+static int64_t position_offset(const plan *q, int64_t position) {
+  int64_t v = position % q->s.in[2], rest = position / q->s.in[2];
   return x_offset(q, rest / q->s.in[1], rest % q->s.in[1], v);
 }
 
@@ -162,12 +190,12 @@ static bool max_scatter(const plan *q, const task *t) {
     for (int64_t ow = 0; ow < q->s.out[2]; ow++) {
       int64_t at = y_offset(q, line, ow);
       for (int64_t i = 0; i < t->channels; i++) {
-        int64_t place = indices[at + i * q->s.ys[1]];
-        if ((uint64_t)place >= (uint64_t)q->plane) {
+        int64_t position = indices[at + i * q->s.ys[1]];
+        if ((uint64_t)position >= (uint64_t)q->plane) {
           good = false;
           continue;
         }
-        dx[(flat ? place * q->s.xs[4] : place_offset(q, place)) + i * q->s.xs[1]] += dy[at + i * q->s.ys[1]];
+        dx[(flat ? position * q->s.xs[4] : position_offset(q, position)) + i * q->s.xs[1]] += dy[at + i * q->s.ys[1]];
       }
     }
   return good;
@@ -200,8 +228,9 @@ static inline __attribute__((always_inline)) void add_tap(ln_t *restrict sum, co
 static void mean_line(const plan *q, const task *t) {
   ln_t LN_ALIGN sum[BLOCK];
   const ln_t *x = (const ln_t *)q->p->x + t->x;
+  window shared = window_of_line(q, t->line);
   for (int64_t ow = 0; ow < q->s.out[2]; ow++) {
-    window w = window_of(q, t->line, ow);
+    window w = window_at(q, &shared, ow);
     ln_t *y = (ln_t *)q->p->y + t->y + y_offset(q, t->line, ow);
     memset(sum, 0, (size_t)t->channels * sizeof *sum);
     EACH_TAP(q, &w, d, h, v) {
@@ -230,9 +259,10 @@ static void mean_scatter(const plan *q, const task *t) {
   ln_t LN_ALIGN share[BLOCK];
   const ln_t *dy = (const ln_t *)q->p->x + t->y;
   ln_t *dx = (ln_t *)q->p->y + t->x;
-  for (int64_t line = 0; line < q->lines; line++)
+  for (int64_t line = 0; line < q->lines; line++) {
+    window shared = window_of_line(q, line);
     for (int64_t ow = 0; ow < q->s.out[2]; ow++) {
-      window w = window_of(q, line, ow);
+      window w = window_at(q, &shared, ow);
       if (is_empty(&w)) continue;
       const ln_t *g = dy + y_offset(q, line, ow);
       ln_t divisor = (ln_t)divisor_of(q, &w);
@@ -245,6 +275,7 @@ static void mean_scatter(const plan *q, const task *t) {
           add_tap(tap, share, t->channels, q->s.xs[1], 1);
       }
     }
+  }
 }
 
 static const char *mean_backward(const ln_pool *p) {

@@ -154,6 +154,20 @@ static inline __attribute__((always_inline)) void meet_positions(found *w, const
   }
 }
 
+/* Rows from `from` on, `columns` wide, into compute type: where they lie, or in the buffer, whose rows are `width` apart. */
+static const ln_t *rows_at(const ln_fold *f, const char *x, int64_t from, int64_t rows, int64_t columns, int64_t width, ln_t *buffer,
+                           int64_t *stride) {
+  const char *p = x + from * f->x_inner_stride[0];
+  *stride = f->x_inner_stride[0] / (int64_t)sizeof(ln_t);
+  if (f->dtype == LN_T_DTYPE && columns == width && !is_truth(f->kind)) return (const ln_t *)p;
+  *stride = width;
+  for (int64_t r = 0; r < rows; r++, p += f->x_inner_stride[0]) {
+    LN_FN(load)(p, ln_cpu_size_of(f->dtype), f->dtype, columns, buffer + r * width);
+    if (is_truth(f->kind)) to_truth(buffer + r * width, columns);
+  }
+  return buffer;
+}
+
 #define ROWS 16 /* converted at a time */
 
 static inline __attribute__((always_inline)) void pass_rows(const ln_fold *f, const char *x, int64_t columns, found *w, bool largest, bool position) {

@@ -84,49 +84,56 @@ static bool fold_long(const ln_fold *f, int threads) {
 typedef ln_t panel_row[PANEL];
 
 /* n rows meet the lanes, row r the lane (first + r) % LN_LANES; the constant width leaves straight code. */
-static inline __attribute__((always_inline)) void meet_rows(panel_row *restrict lane, const ln_t *restrict x, int64_t stride, int64_t n, bool product,
-                                                            const int width) {
+static inline __attribute__((always_inline)) void meet_rows(panel_row *restrict lane, int64_t first, const ln_t *restrict x, int64_t stride,
+                                                            int64_t n, bool product, const int width) {
   for (int64_t r = 0; r < n; r++, x += stride) {
-    ln_t *to = lane[r % LN_LANES];
+    ln_t *to = lane[(first + r) % LN_LANES];
     for (int c = 0; c < width; c++) to[c] = product ? to[c] * x[c] : to[c] + x[c];
   }
 }
 
-#define WIDTHS(width)                            \
-  if (is_product(f))                             \
-    meet_rows(lane, x, stride, n, true, width);  \
-  else                                           \
-    meet_rows(lane, x, stride, n, false, width); \
+#define WIDTH(width)                                    \
+  if (is_product(f))                                    \
+    meet_rows(lane, first, x, stride, n, true, width);  \
+  else                                                  \
+    meet_rows(lane, first, x, stride, n, false, width); \
   return;
 
-static void meet(const ln_fold *f, panel_row *lane, const ln_t *x, int64_t stride, int64_t n, int64_t width) {
+static void meet(const ln_fold *f, panel_row *lane, int64_t first, const ln_t *x, int64_t stride, int64_t n, int64_t width) {
   switch (width / LN_LANES) {
-  case 1: WIDTHS(LN_LANES)
-  case 2: WIDTHS(2 * LN_LANES)
-  case 3: WIDTHS(3 * LN_LANES)
-  default: WIDTHS(4 * LN_LANES)
+  case 1: WIDTH(LN_LANES)
+  case 2: WIDTH(2 * LN_LANES)
+  case 3: WIDTH(3 * LN_LANES)
+  default: WIDTH(4 * LN_LANES)
   }
+}
+
+/* How many rows from `from` on can be read as whole lanes where they lie: what follows a narrow row are others, but for the last ones. */
+static int64_t whole_rows(const ln_fold *f, const char *x, int64_t from, int64_t n, int64_t width) {
+  if (f->dtype != LN_T_DTYPE || is_truth(f->kind)) return 0;
+  const char *end = f->x + sizeof(ln_t) + (f->inner_numel - 1) * f->x_inner_stride[0];
+  for (int d = 0; d < f->outer_ndim; d++) end += (f->outer_shape[d] - 1) * f->x_outer_stride[d];
+  for (const char *p = x + from * f->x_inner_stride[0] + width * (int64_t)sizeof(ln_t); n > 0; n--)
+    if (p + (n - 1) * f->x_inner_stride[0] <= end) break;
+  return n;
 }
 
 /* The values of one chunk of up to PANEL columns: each column's lanes are those that fold_chunk would use. */
 static void fold_panel(const ln_fold *f, const char *x, int64_t from, int64_t columns, acc_t *values) {
-  panel_row LN_ALIGN lane[LN_LANES], LN_ALIGN buffer[LN_LANES];
-  int64_t n = chunk_size(f, from), width = whole_lanes(columns), stride;
+  panel_row LN_ALIGN lane[LN_LANES], LN_ALIGN row = {0};
+  int64_t n = chunk_size(f, from), width = whole_lanes(columns), whole = whole_rows(f, x, from, n, width), stride = f->x_inner_stride[0];
   int64_t lanes = n < LN_LANES ? n : LN_LANES; /* the others would hold the neutral element, which changes nothing */
   for (int64_t j = 0; j < lanes; j++)
-    for (int64_t c = 0; c < width; c++) lane[j][c] = neutral(f), buffer[j][c] = 0;
-  for (int64_t r = 0; r < n; r += LN_LANES) {
-    int64_t rows = n - r < LN_LANES ? n - r : LN_LANES;
-    const ln_t *p = rows_at(f, x, from + r, rows, columns, width, buffer[0], &stride);
-    if (p != buffer[0]) { /* memory as it is: all rows at once */
-      meet(f, lane, p, stride, n, width);
-      break;
-    }
-    meet(f, lane, p, stride, rows, width);
+    for (int64_t c = 0; c < width; c++) lane[j][c] = neutral(f);
+  meet(f, lane, 0, (const ln_t *)(x + from * stride), stride / (int64_t)sizeof(ln_t), whole, width);
+  for (int64_t r = whole; r < n; r++) {
+    LN_FN(load)(x + (from + r) * stride, ln_cpu_size_of(f->dtype), f->dtype, columns, row);
+    if (is_truth(f->kind)) to_truth(row, columns);
+    meet(f, lane, r, row, PANEL, 1, width);
   }
   for (int64_t half = LN_LANES / 2; half; half /= 2)
-    if (half < lanes) meet(f, lane, lane[half], PANEL, lanes - half < half ? lanes - half : half, width);
-  for (int64_t c = 0; c < columns; c++) values[c] = lane[0][c];
+    if (half < lanes) meet(f, lane, 0, lane[half], PANEL, lanes - half < half ? lanes - half : half, width);
+  for (int64_t c = 0; c < columns; c++) values[c] = (acc_t)lane[0][c];
 }
 
 typedef struct panel {
