@@ -181,6 +181,15 @@ template <class T> LN_DEVICE void ln_store(char *p, int dtype, T v) {
   }
 }
 
+/* v as it would be read back after being stored in a type of floats. */
+template <class T> LN_DEVICE T ln_rounded(T v, int dtype) {
+  switch (dtype) {
+  case LN_FLOAT16: return ln_of_float<T>(ln_from_half(ln_to_half((float)v)));
+  case LN_BFLOAT16: return ln_of_float<T>(ln_from_bfloat(ln_to_bfloat((float)v)));
+  default: return v;
+  }
+}
+
 LN_DEVICE constexpr int ln_gpu_size_of(int dtype) {
   return dtype == LN_FLOAT64 || dtype == LN_INT64                           ? 8
          : dtype == LN_FLOAT32 || dtype == LN_INT32                         ? 4

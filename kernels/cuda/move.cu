@@ -72,6 +72,7 @@ struct scatter {
   }
 };
 
+/* Rounded after each addition, as on the CPU. */
 template <class T> struct scatter_add {
   indexing job;
   const uint64_t *keys;
@@ -86,7 +87,7 @@ template <class T> struct scatter_add {
     for (int64_t i = k; i < n && keys[i] == keys[k]; i++) {
       int64_t at[3];
       job.nest.offsets(order[i], at);
-      sum += ln_load<T>(job.x + at[1], type);
+      sum = ln_rounded<T>(sum + ln_load<T>(job.x + at[1], type), type);
     }
     ln_store<T>(y, type, sum);
   }
