@@ -33,6 +33,14 @@ local function by_rows(fn, x)
   return {[0] = lt.stack(columns), lt.stack(rows)}
 end
 
+--- A GPU cuts a long sum by how many there are beside it, so sums of floats differ there in the last bits.
+local ROUNDING = {float64 = 1e-12, float32 = 1e-5, float16 = 1e-3, bfloat16 = 1e-2}
+local function same(name, want, got)
+  local rtol = ROUNDING[want.dtype]
+  if want.device == "cpu" or (name ~= "sum" and name ~= "prod") or not rtol then return lt.equal(want, got) end
+  return lt.allclose(want, got, {rtol = rtol, atol = rtol, equal_nan = true})
+end
+
 local function agree(name, fn, dtypes)
   for _, dtype in ipairs(dtypes) do
     for _, size in ipairs(SIZES) do
@@ -42,7 +50,7 @@ local function agree(name, fn, dtypes)
         for dim = 0, 1 do
           local got = fn(laid, dim)
           if got:dim() == 2 and dim == 0 then got = got:t() end
-          assert.is_true(lt.equal(want[dim], got), ("%s of %s %d x %d along %d, %s"):format(name, dtype, size[1], size[2], dim, text))
+          assert.is_true(same(name, want[dim], got), ("%s of %s %d x %d along %d, %s"):format(name, dtype, size[1], size[2], dim, text))
         end
       end
       check(x, "row-major")
