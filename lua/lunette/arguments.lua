@@ -39,91 +39,19 @@
 local each = require("lunette.each")
 local errors = require("lunette.errors")
 local kinds = require("lunette.kinds")
+local lazily = require("lunette.lazily")
+local signature = require("lunette.signature")
 
 local getmetatable, rawequal, ipairs = getmetatable, rawequal, ipairs
-local type, select, tostring, tonumber, assert, unpack = type, select, tostring, tonumber, assert, unpack
+local type, select, tostring, unpack = type, select, tostring, unpack
 local concat, sort, pcall, error = table.concat, table.sort, pcall, error
 
 local arguments = {
   fail = errors.fail, nearest = errors.nearest, hint = errors.hint, strict = errors.strict, None = kinds.None, describe = kinds.describe,
-  is_tensor = kinds.is_tensor, is_size = kinds.is_size, is_module = kinds.is_module, is_int = kinds.is_int,
+  is_tensor = kinds.is_tensor, is_size = kinds.is_size, is_module = kinds.is_module, is_int = kinds.is_int, read = signature.read,
 }
 local fail, literal, None = errors.fail, kinds.literal, kinds.None
 local TOO_MANY = 100 -- behind every other measure of how far a form of an overload got
-
--- Reading a signature --------------------------------------------------------------------------------------------------------------------
-
-local constants = {["true"] = true, ["false"] = false, inf = math.huge, ["-inf"] = -math.huge, ["{}"] = {}}
-
-local function read_default(text)
-  local value = constants[text]
-  if value ~= nil then return value end
-  if text == "nil" then return nil end
-  return tonumber(text) or text:match("^\"(.*)\"$") or text
-end
-
--- Splits at a separator outside brackets.
-local function split(text, separator)
-  local parts, depth, from = {}, 0, 1
-  for i = 1, #text do
-    local c = text:sub(i, i)
-    if c:find("[%(%[{]") then depth = depth + 1 elseif c:find("[%)%]}]") then depth = depth - 1 end
-    if c == separator and depth == 0 then
-      parts[#parts + 1] = text:sub(from, i - 1)
-      from = i + 1
-    end
-  end
-  parts[#parts + 1] = text:sub(from)
-  return parts
-end
-
--- "stride:sizes2>=1=1" as name, kinds and default: the default stands behind an = that is no part of a range.
-local function split_param(text)
-  local name, rest = text:match("^([%w_]+):?(.*)$")
-  assert(name, text)
-  local marked = rest:gsub("([<>])=", "%1\1")
-  local word, default = marked:match("^([^=]*)=(.*)$")
-  word = (word or marked):gsub("\1", "=")
-  return name, word, default
-end
-
-local function read_kinds(param, word)
-  param.kinds = {}
-  local words = {}
-  for i, name in ipairs(split(word == "" and "tensor" or word, "|")) do
-    local kind = kinds.read(name)
-    param.kinds[i], words[i] = kind, kind.words
-    param.array, param.map = param.array or kind.array, param.map or kind.map
-    param.convert, param.enum = param.convert or kind.convert, param.enum or kind.enum
-  end
-  param.words = concat(words, " or ")
-end
-
-local function read_param(text)
-  local name, word, default = split_param(text)
-  local param = {name = name, required = not default, default = default and read_default(default)}
-  if word:sub(-1) == "?" then word, param.required = word:sub(1, -2), false end
-  if word:sub(-3) == "..." then word, param.variadic = word:sub(1, -4), true end
-  read_kinds(param, word)
-  return param
-end
-
---- What a signature says: params in order, index by name, names, places (how many are given by position), variadic (the index of the gathering one).
-function arguments.read(name, text)
-  local spec = {name = name, text = text, params = {}, index = {}, names = {}, raise = fail}
-  for _, part in ipairs(split(text:gsub("%s+", ""), ",")) do
-    if part == "*" then
-      spec.places = #spec.params
-    elseif part ~= "" then
-      local param = read_param(part)
-      local i = #spec.params + 1
-      spec.params[i], spec.index[param.name], spec.names[i] = param, i, param.name
-      if param.variadic then spec.places, spec.variadic = i, i end
-    end
-  end
-  spec.places = spec.places or #spec.params
-  return spec
-end
 
 -- The slow path ----------------------------------------------------------------------------------------------------------------------------
 
@@ -241,7 +169,7 @@ local function refuse(spec, param, value)
   if type(value) == "table" and param.array and #value > kinds.MOST and type(value[1]) == "number" then
     spec.raise(("%s: argument '%s' has at most %d entries, got %d"):format(spec.name, param.name, kinds.MOST, #value))
   end
-  spec.raise(("%s: argument '%s' must be %s, got %s"):format(spec.name, param.name, param.words, kinds.describe(value)))
+  spec.raise(("%s: argument '%s' must be %s, got %s"):format(spec.name, param.name, signature.words(param), kinds.describe(value)))
 end
 
 local function checked(spec, i, value)
@@ -306,11 +234,7 @@ arguments.signatures = {}
 --- A function that takes `...` and returns the values of the parameters in the order of `text` (see the head of this file).
 function arguments.signature(name, text)
   arguments.signatures[name] = text
-  local fn
-  return function(...)
-    if not fn then fn = arguments.compile(arguments.read(name, text)) end
-    return fn(...)
-  end
+  return lazily(function() return arguments.compile(signature.read(name, text)) end)
 end
 
 return arguments

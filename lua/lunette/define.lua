@@ -13,6 +13,7 @@
 local arguments = require("lunette.arguments")
 local catalog = require("lunette.catalog")
 local derive = require("lunette.derive")
+local lazily = require("lunette.lazily")
 local ops = require("lunette.ops")
 
 local define = {}
@@ -22,15 +23,6 @@ function define.row(name)
   return ops.signature(ops.info[name])
 end
 
---- A function that is made when it is first called.
-function define.lazily(make)
-  local fn
-  return function(...)
-    if not fn then fn = make() end
-    return fn(...)
-  end
-end
-
 --- A function that declares others as members of `package`, which scripts call `title`.
 function define.into(package, title)
   return function(name, declaration)
@@ -38,7 +30,7 @@ function define.into(package, title)
     local function signature()
       return ops.info[row] and derive.signature(declaration.takes, define.row(row)) or declaration.takes
     end
-    local parse = define.lazily(function() return arguments.signature(name, signature()) end)
+    local parse = lazily(function() return arguments.signature(name, signature()) end)
     local fn = declaration.several and function(...) return call(parse(...)) end or function(...) return (call(parse(...))) end
     package[name] = fn
     return catalog.add(fn, {name = title .. "." .. name, complete = function(entry)

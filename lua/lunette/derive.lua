@@ -1,15 +1,11 @@
 --- Signatures made from others: a function that differs from its operator in one argument, a layer that keeps the options of its function,
 --- name the arguments that they share and leave kind and default where they stand.
 
-local derive = {}
+local split = require("lunette.signature").split
 
--- Splits at commas outside of brackets.
-local function parts_of(text)
-  local parts = {}
-  local guarded = text:gsub("%s+", ""):gsub("%b()", function(s) return (s:gsub(",", "\1")) end):gsub("%b[]", function(s) return (s:gsub(",", "\1")) end)
-  for part in guarded:gmatch("[^,]+") do parts[#parts + 1] = (part:gsub("\1", ",")) end
-  return parts
-end
+jit.off(true, true) -- runs once a declaration
+
+local derive = {}
 
 --- A parameter's text as its name, the kind with its range, and what follows: "?", "=default", "!" or "".
 local function read(part)
@@ -21,7 +17,7 @@ end
 --- The parameters of a signature in order: {name, kind, tail} each; `*` stands among them.
 function derive.params(text)
   local out = {}
-  for i, part in ipairs(parts_of(text)) do out[i] = read(part) end
+  for i, part in ipairs(split((text:gsub("%s+", "")), ",")) do out[i] = read(part) end
   return out
 end
 

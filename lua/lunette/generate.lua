@@ -1,12 +1,15 @@
 --- Straight code for signatures, as Lua text that the JIT compiles: the way of arguments by position, the way of a table of names, and overloads.
 --
--- Nothing is worded here: what these ways do not take goes to the slow path, which is given.
+-- Nothing is worded here: what these ways do not take goes to the slow path, which is given. A text is written once, so the JIT leaves this file alone.
 
 local each = require("lunette.each")
 local kinds = require("lunette.kinds")
+local lazily = require("lunette.lazily")
 
-local loadstring, ipairs, type, tostring, assert, next = loadstring, ipairs, type, tostring, assert, next
+local loadstring, ipairs, type, tostring, assert = loadstring, ipairs, type, tostring, assert
 local concat, sort, max = table.concat, table.sort, math.max
+
+jit.off(true, true)
 
 local generate = {}
 
@@ -57,13 +60,6 @@ local function options_text(spec, otherwise)
     lines[#lines + 1] = ("v = o[%q] if v ~= nil then if a%d ~= nil then return %s end a%d, count = v, count + 1 end"):format(param.name, i, otherwise, i)
   end
   return concat(lines, "\n")
-end
-
--- Are there `count` names in the table, which holds at least these?
-local function holds(o, count)
-  local key
-  for _ = 1, count do key = next(o, key) end
-  return next(o, key) == nil
 end
 
 -- The way of a call with a table of names. `otherwise` is what it returns when it cannot tell, `success` stands before the values.
@@ -156,7 +152,7 @@ local function main_text(spec, tail)
 end
 
 local function prelude_of(spec)
-  return "local spec, kit, env = ...\nlocal select, slow, holds = select, env.slow, env.holds\n" .. header .. "\n" .. enum_locals(spec) .. "\n"
+  return "local spec, kit, env = ...\nlocal select, slow = select, env.slow\n" .. header .. "\n" .. enum_locals(spec) .. "\n"
 end
 
 local function load_text(spec, text, env)
@@ -166,11 +162,7 @@ end
 
 -- A stand-in for the second way that is compiled at its first call.
 local function other_way(spec, slow)
-  local fn
-  return function(...)
-    if not fn then fn = load_text(spec, other_text(spec, "slow(spec, GIVEN)", ""), {slow = slow, holds = holds}) end
-    return fn(...)
-  end
+  return lazily(function() return load_text(spec, other_text(spec, "slow(spec, GIVEN)", ""), {slow = slow}) end)
 end
 
 -- The tests of the slow path, from the same texts, when first needed.
@@ -238,7 +230,7 @@ function generate.overload(name, forms, fail)
   for k, form in ipairs(forms) do
     prepare(form.spec)
     most = max(most, form.spec.places)
-    named[k] = load_text(form.spec, other_text(form.spec, "false", "true, "), {holds = holds})
+    named[k] = load_text(form.spec, other_text(form.spec, "false", "true, "), {})
   end
   local given = concat(list_of(most, "a"), ", ")
   return load_text({name = name, params = {}}, concat({

@@ -10,8 +10,8 @@
 local each = require("lunette.each")
 local ffi = require("ffi")
 
-local getmetatable, setmetatable, istype, floor, min, max, huge = getmetatable, setmetatable, ffi.istype, math.floor, math.min, math.max, math.huge
-local type, next, rawequal, tonumber, tostring, assert, concat = type, next, rawequal, tonumber, tostring, assert, table.concat
+local getmetatable, setmetatable, istype, floor, min = getmetatable, setmetatable, ffi.istype, math.floor, math.min
+local type, next, rawequal, tonumber, tostring, concat = type, next, rawequal, tonumber, tostring, table.concat
 
 local kinds = {}
 
@@ -21,7 +21,7 @@ kinds.None = None
 
 local EXACT = 2 ^ 53 -- beyond it not every whole number is a Lua number
 local MOST = 32      -- entries of an array of numbers: pairs for 16 dimensions
-kinds.MOST = MOST
+kinds.MOST, kinds.EXACT = MOST, EXACT
 
 -- Tests ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -128,6 +128,13 @@ local function is_tensors(v)
   return true
 end
 
+-- Are there `count` names in the table, which holds at least these?
+local function holds(o, count)
+  local key
+  for _ = 1, count do key = next(o, key) end
+  return next(o, key) == nil
+end
+
 local dtypes = {}
 for name in ("float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 bool"):gmatch("%S+") do dtypes[name] = true end
 
@@ -162,7 +169,7 @@ local function array_to_size(v) return type(v) == "table" and to_size(v) or v en
 kinds.tools = {
   floor = floor, type = type, getmetatable = getmetatable, rawequal = rawequal, next = next, None = None, is_tensor = is_tensor, is_size = is_size,
   is_module = is_module, is_generator = is_generator, is_int64 = is_int64, is_ints = is_ints, is_ints_or_none = is_ints_or_none, is_tensors = is_tensors,
-  is_array = is_array, istype = istype, handle = false, dtypes = dtypes, devices = devices, to_size = to_size, array_to_size = array_to_size,
+  is_array = is_array, istype = istype, handle = false, holds = holds, dtypes = dtypes, devices = devices, to_size = to_size, array_to_size = array_to_size,
 }
 kinds.is_tensor, kinds.is_size, kinds.is_module, kinds.is_int = is_tensor, is_size, is_module, is_int
 
@@ -199,79 +206,7 @@ local table_of_kinds = {
   any = {words = "a value", text = "VAR ~= nil", fast = "(type(VAR) ~= 'table' and VAR ~= nil or " .. OBJECT_OR_ARRAY .. ")", array = true},
 }
 table_of_kinds.float = table_of_kinds.number
-
--- Reading ----------------------------------------------------------------------------------------------------------------------------------
-
--- ">0", "[0,1)" as {low, high, low_open, high_open}; nil for "".
-local function read_range(text)
-  if text == "" then return nil end
-  local open, low, high, close = text:match("^([%[%(])([^,]+),([^,]+)([%]%)])$")
-  if open then return {low = assert(tonumber(low)), high = assert(tonumber(high)), low_open = open == "(", high_open = close == ")"} end
-  local sign, bound = text:match("^([<>]=?)(.+)$")
-  bound = assert(tonumber(bound), text)
-  if sign:sub(1, 1) == ">" then return {low = bound, high = huge, low_open = sign == ">"} end
-  return {low = -huge, high = bound, high_open = sign == "<"}
-end
-
-local function range_words(range)
-  local low, high = range.low, range.high
-  if high == huge then return (range.low_open and "above %s" or "of at least %s"):format(low) end
-  if low == -huge then return (range.high_open and "below %s" or "of at most %s"):format(high) end
-  return ((range.low_open or range.high_open) and "between %s and %s" or "from %s to %s"):format(low, high)
-end
-
--- "a RANGE whole number" with its range: "a whole number above 0".
-local function with_range(words, range)
-  local inserted = range and " " .. range_words(range) or ""
-  return (words:gsub("RANGE (%a*%s?numbers?)", function(noun) return noun .. inserted end))
-end
-
--- Conditions on VAR beyond its type, for numbers.
-local function bounds(range)
-  if not range then return "" end
-  local out = ""
-  if range.low > -huge then out = out .. (" and VAR %s %.17g"):format(range.low_open and ">" or ">=", range.low) end
-  if range.high < huge then out = out .. (" and VAR %s %.17g"):format(range.high_open and "<" or "<=", range.high) end
-  return out
-end
-
--- The least and the largest whole number of a range.
-local function whole_limits(range)
-  if not range then return -EXACT, EXACT end
-  local low, high = max(range.low, -EXACT), min(range.high, EXACT)
-  if range.low_open and low > -EXACT then low = floor(low) + 1 end
-  if range.high_open and high < EXACT then high = -floor(-high) - 1 end
-  return low, high
-end
-
-local function enum_kind(list)
-  local set, words, n = {}, {}, 0
-  for word in list:gmatch("[^|]+") do
-    set[word], words[n + 1] = n, ("%q"):format(word)
-    n = n + 1
-  end
-  return {words = "one of " .. concat(words, ", "), text = "ENUM[VAR] ~= nil", enum = set}
-end
-
---- The kind that a word of a signature names: "int", "number[0,1]", "sizes2>=1", "enum(a|b)".
-function kinds.read(word)
-  local list = word:match("^enum%((.*)%)$")
-  if list then return enum_kind(list) end
-  local name, count, range_text = word:match("^([%a_]+)(%d*)(.*)$")
-  if name == "size" and count ~= "" then name = "shape" end
-  local base = assert(table_of_kinds[name], "there is no kind of argument " .. word)
-  local range = read_range(range_text)
-  assert(not range or base.range, word .. " takes no range")
-  local low, high = whole_limits(range)
-  local function fill(text)
-    return text and (text:gsub("BOUNDS", bounds(range)):gsub("LOW", ("%.17g"):format(low)):gsub("HIGH", ("%.17g"):format(high))
-      :gsub("COUNT", count == "" and "nil" or count))
-  end
-  return {
-    words = with_range(base.words, range):gsub("AMOUNT", count == "" and "an array" or count), text = fill(base.text), fast = fill(base.fast),
-    convert = fill(base.convert), array = base.array, map = base.map,
-  }
-end
+kinds.table = table_of_kinds
 
 -- Values in words ------------------------------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ local catalog = require("lunette.catalog")
 local class = require("lunette.nn.class")
 local define = require("lunette.define")
 local derive = require("lunette.derive")
+local lazily = require("lunette.lazily")
 local ops = require("lunette.ops")
 local F = require("lunette.nn.functional")
 local Parameter = require("lunette.nn.parameter")
@@ -311,7 +312,7 @@ local function forward_text(declaration, of, several)
 end
 
 local function make_forward(owner, given)
-  return define.lazily(function()
+  return lazily(function()
     return assert(loadstring(forward_text(owner.__declaration(), given.of, given.several), "=lunette.forward"))(function_of(given.of))
   end)
 end
@@ -355,7 +356,7 @@ end
 local function class_method(owner, name, given)
   local title = owner.__name .. ":" .. name
   local function signature() return derive.signature(given.takes, owner.__declaration().signature) end
-  local parse = define.lazily(function() return arguments.signature(name, signature()) end)
+  local parse = lazily(function() return arguments.signature(name, signature()) end)
   owner[name] = function(self, ...)
     if not class.is_class(self) then fail(("%s is a method of a class, called with a colon: nn.%s(...)"):format(name, title)) end
     return given.call(self, parse(...))
