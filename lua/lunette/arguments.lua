@@ -234,7 +234,7 @@ arguments.signatures = {}
 --- A function that takes `...` and returns the values of the parameters in the order of `text` (see the head of this file).
 function arguments.signature(name, text)
   arguments.signatures[name] = text
-  return lazily(function() return arguments.compile(signature.read(name, text)) end)
+  return lazily.made(function() return arguments.compile(signature.read(name, text)) end)
 end
 
 return arguments

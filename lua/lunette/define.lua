@@ -7,7 +7,7 @@
 --       call = function(input, p, training, inplace) ... end,
 --     })
 --
--- What `takes` leaves out stands in the row of the operator of the same name (of `row`, when that is given): see derive.lua. The function checks
+-- A name alone declares the operator of that name. What `takes` leaves out stands in the row of the operator of the same name (of `row`, when that is given): see derive.lua. The function checks
 -- its arguments; `call` gets their values in order, defaults filled in.
 
 local arguments = require("lunette.arguments")
@@ -23,14 +23,29 @@ function define.row(name)
   return ops.signature(ops.info[name])
 end
 
+local operators = {}
+
+--- The operator behind a member of a package that is one as it stands, else the function itself.
+function define.behind(fn)
+  return operators[fn] and ops[operators[fn]] or fn
+end
+
+-- A member that is the operator of its name.
+local function add_operator(package, title, name)
+  local fn = lazily.made(function() return ops[name] end)
+  package[name], operators[fn] = fn, name
+  return catalog.add(fn, {name = title .. "." .. name, complete = function(entry) entry.signature, entry.doc = define.row(name), ops.info[name].doc end})
+end
+
 --- A function that declares others as members of `package`, which scripts call `title`.
 function define.into(package, title)
   return function(name, declaration)
+    if not declaration then return add_operator(package, title, name) end
     local row, call = declaration.row or name, declaration.call
     local function signature()
       return ops.info[row] and derive.signature(declaration.takes, define.row(row)) or declaration.takes
     end
-    local parse = lazily(function() return arguments.signature(name, signature()) end)
+    local parse = lazily.made(function() return arguments.signature(name, signature()) end)
     local fn = declaration.several and function(...) return call(parse(...)) end or function(...) return (call(parse(...))) end
     package[name] = fn
     return catalog.add(fn, {name = title .. "." .. name, complete = function(entry)

@@ -71,9 +71,12 @@ local OK, NOMEM = tonumber(C.LN_OK), tonumber(C.LN_NOMEM)
 --- Raises `message` at the innermost line outside Lunette's own files.
 base.fail = arguments.fail
 
---- Raises what C said when `status` is not LN_OK.
-function base.check(status)
-  if status ~= OK then arguments.fail(ffistring(C.ln_error())) end
+--- Raises what C said when `status` is not LN_OK. C calls an operator `inner`; where scripts called it `name`, that takes its place.
+function base.check(status, name, inner)
+  if status == OK then return end
+  local message = ffistring(C.ln_error())
+  if name and message:sub(1, #inner + 1) == inner .. ":" then message = name .. message:sub(#inner + 1) end
+  arguments.fail(message)
 end
 
 -- Memory ---------------------------------------------------------------------------------------------------------------------------------
@@ -187,7 +190,7 @@ local function index(h, key)
   if method ~= nil then return method end
   local field = fields[key]
   if field then return field(h) end
-  if hooks.index and (type(key) ~= "string" or not key:match("^[%a_][%w_]*$")) then return hooks.index(h, key) end
+  if hooks.get and (type(key) ~= "string" or not key:match("^[%a_][%w_]*$")) then return hooks.get(h, key) end
   field_error(key)
 end
 live.index = index
@@ -196,7 +199,7 @@ function live.newindex(h, key, value)
   local set = setters[key]
   if set then return set(h, value) end
   if type(key) == "string" and key:match("^[%a_][%w_]*$") then base.fail(("a tensor has no field '%s' that can be set"):format(key)) end
-  return hooks.newindex(h, key, value)
+  return hooks.set(h, key, value)
 end
 
 function live.equal(a, b)

@@ -162,7 +162,7 @@ end
 
 -- A stand-in for the second way that is compiled at its first call.
 local function other_way(spec, slow)
-  return lazily(function() return load_text(spec, other_text(spec, "slow(spec, GIVEN)", ""), {slow = slow}) end)
+  return lazily.made(function() return load_text(spec, other_text(spec, "slow(spec, GIVEN)", ""), {slow = slow}) end)
 end
 
 -- The tests of the slow path, from the same texts, when first needed.

@@ -5,7 +5,6 @@
 
 local base = require("lunette.ffi")
 local ops = require("lunette.ops")
-local T = base.T
 local arguments = require("lunette.arguments")
 local create = require("lunette.create")
 
@@ -212,20 +211,17 @@ local function put(t, indices, values, accumulate)
 end
 
 --- A copy of t whose elements at `indices`, an array of int64 tensors broadcast together or bool masks, are `values`, or have them added.
-function T.index_put(...)
+function indexing.index_put(...)
   local t, indices, values, accumulate = parse_put(...)
   local copy = ops.clone(t)
   put(copy, indices, values, accumulate)
   return copy
 end
 
-function T.index_put_(...)
+function indexing.index_put_(...)
   local t, indices, values, accumulate = parse_put(...)
   put(t, indices, values, accumulate)
   return t
 end
-
-base.hooks.index = indexing.get
-base.hooks.newindex = indexing.set
 
 return indexing

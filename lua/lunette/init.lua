@@ -11,14 +11,13 @@ local Size = require("lunette.size")
 local create = require("lunette.create")
 local random = require("lunette.random")
 local autograd = require("lunette.autograd")
+local lazily = require("lunette.lazily")
 require("lunette.tensor")
-local indexing = require("lunette.index")
-local printing = require("lunette.print")
 
 local C, ffi, T, fail, is_tensor = base.C, base.ffi, base.T, base.fail, base.is_tensor
 local type, tonumber, ipairs, unpack = type, tonumber, ipairs, unpack
 
-local lt = {None = arguments.None, Size = Size.Size, slice = indexing.slice, is_tensor = is_tensor, set_printoptions = printing.set_printoptions}
+local lt = {None = arguments.None, Size = Size.Size, is_tensor = is_tensor}
 lt.version = ffi.string(C.ln_version())
 
 for name, fn in each(create) do lt[name] = fn end
@@ -28,14 +27,7 @@ for name, alias in each {float32 = "float32", float64 = "float64", float16 = "fl
   lt[name] = alias
 end
 
-lt.autograd = setmetatable({Function = autograd.Function, grad = autograd.grad, backward = autograd.backward, detect_anomaly = autograd.detect_anomaly}, {
-  __index = function(t, name)
-    local found = (name == "gradcheck" or name == "gradgradcheck") and require("lunette.gradcheck")[name]
-    if not found then fail("lt.autograd has no '" .. tostring(name) .. "'") end
-    t[name] = found
-    return found
-  end,
-})
+lt.autograd = autograd
 for _, name in ipairs {"no_grad", "enable_grad", "set_grad_enabled", "is_grad_enabled", "scope"} do lt[name] = autograd[name] end
 
 -- Random numbers -------------------------------------------------------------------------------------------------------------------------
@@ -81,28 +73,19 @@ function lt.merge(...)
   return merged
 end
 
-local function lazily(name, module, key)
-  lt[name] = function(...)
-    local fn = require(module)[key]
-    lt[name] = fn
-    return fn(...)
-  end
-end
-lazily("items", "lunette.nn.ordered", "items")
-lazily("keys", "lunette.nn.ordered", "keys")
-lazily("len", "lunette.nn.ordered", "len")
-lazily("isinstance", "lunette.nn.copy", "isinstance")
-lazily("deepcopy", "lunette.nn.copy", "deepcopy")
-lazily("save", "lunette.save", "save")
-lazily("load", "lunette.save", "load")
-lazily("read_file", "lunette.save", "read_file")
+lazily.from("lunette.nn.ordered", lt, "items keys len")
+lazily.from("lunette.nn.copy", lt, "isinstance deepcopy")
+lazily.from("lunette.save", lt, "save load read_file")
+lazily.from("lunette.print", lt, "set_printoptions")
+lazily.from("lunette.print", base.hooks, "tostring")
+lazily.from("lunette.index", lt, "slice")
+lazily.from("lunette.index", base.hooks, "get set")
+lazily.from("lunette.index", T, "index_put index_put_")
 
 -- Functions that are methods too ---------------------------------------------------------------------------------------------------------
 
-local METHODS = {"split", "chunk", "unbind", "tile", "equal", "allclose", "where", "dot", "mv", "t", "numel", "is_floating_point", "index_put"}
+local METHODS = {"split", "chunk", "unbind", "tile", "equal", "allclose", "dot", "t", "numel", "is_floating_point", "index_put"}
 for _, name in ipairs(METHODS) do lt[name] = T[name] end
-lt.where = ops.where
-lt.concat = ops.cat
 
 local parse_grids = arguments.signature("meshgrid", "tensors:tensors, indexing:enum(ij|xy)=ij")
 

@@ -116,20 +116,22 @@ base.hooks.names = ops.names
 
 -- Functions and methods: compiled when first asked for -------------------------------------------------------------------------------------
 
-local function row_function(name, inplace)
+-- The function of a row, which errors call `public`.
+local function row_function(name, inplace, public)
   local info = ops.info[name]
-  return info and (not inplace or info.inplace) and wrapper.compile(info, info.public_name .. (inplace and "_" or ""), inplace) or nil
+  return info and (not inplace or info.inplace) and wrapper.compile(info, public or info.public_name .. (inplace and "_" or ""), inplace) or nil
 end
 
 -- The function behind a public name that stands for several rows.
 local function overload_function(name, inplace)
-  local forms = {}
+  local forms, public = {}, name .. (inplace and "_" or "")
+  if #overloads[name] == 1 then return row_function(overloads[name][1], inplace, public) end
   for i, form in ipairs(overloads[name]) do
-    local fn = row_function(form, inplace)
+    local fn = row_function(form, inplace, public)
     if not fn then return nil end
-    forms[i] = {fn = fn, spec = arguments.read(name .. (inplace and "_" or ""), wrapper.signature(ops.info[form]))}
+    forms[i] = {fn = fn, spec = arguments.read(public, wrapper.signature(ops.info[form]))}
   end
-  return arguments.overload(name .. (inplace and "_" or ""), forms)
+  return arguments.overload(public, forms)
 end
 
 local function find(name)

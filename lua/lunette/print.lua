@@ -203,6 +203,4 @@ function printing.set_printoptions(options)
   print_options.sci_mode = options.sci_mode
 end
 
-base.hooks.tostring = printing.tostring
-
 return printing

@@ -312,7 +312,6 @@ function T.copy_(t, src, non_blocking)
   return ops.copy_(t, src)
 end
 
-T.true_divide, T.multiply, T.subtract, T.negative, T.absolute = ops.div, ops.mul, ops.sub, ops.neg, ops.abs
 function T.rsub(t, other) return ops.sub(other, t) end
 
 --- The product of two vectors, a number.
@@ -320,7 +319,6 @@ T.dot = method("dot", "input:tensor, tensor:tensor", function(a, b)
   if a:dim() ~= 1 or b:dim() ~= 1 then fail(("dot: two vectors are expected, got shapes %s and %s"):format(tostring(a.shape), tostring(b.shape))) end
   return ops.matmul(a, b)
 end)
-T.mv = ops.matmul
 
 --- Are shape, dtype and all elements the same?
 function T.equal(a, b)

@@ -130,7 +130,7 @@ function wrapper.text(info, name, inplace)
     uses.ints and "attrs.pool_used = used" or "",
     "local status = " .. call,
     ("if status == %d then base.collect() status = %s end"):format(NOMEM, call),
-    "if status ~= 0 then spare.block = block base.check(status) end",
+    ("if status ~= 0 then spare.block = block base.check(status, %q, %q) end"):format(name, info.public_name),
     inplace and "" or read_results,
     "spare.block = block",
     kept_text(info),

@@ -1,17 +1,24 @@
 --- Gradients as Lua sees them: backward and grad, modes, hooks, custom Functions, scopes.
 
-local engine_calls = require("lunette.autograd.engine")
-local modes = require("lunette.autograd.modes")
+local base = require("lunette.ffi")
+local lazily = require("lunette.lazily")
+local T = base.T
 require("lunette.autograd.tensor")
 
-return {
-  backward = engine_calls.backward,
-  grad = engine_calls.grad,
-  no_grad = modes.no_grad,
-  enable_grad = modes.enable_grad,
-  set_grad_enabled = modes.set_grad_enabled,
-  is_grad_enabled = modes.is_grad_enabled,
-  detect_anomaly = modes.detect_anomaly,
-  Function = require("lunette.autograd.custom"),
-  scope = require("lunette.autograd.scope"),
-}
+local autograd = {}
+lazily.from("lunette.autograd.engine", autograd, "backward grad")
+lazily.from("lunette.autograd.modes", autograd, "no_grad enable_grad set_grad_enabled is_grad_enabled detect_anomaly")
+lazily.from("lunette.autograd.scope", autograd, "scope")
+
+T.backward = lazily.made(function()
+  require("lunette.autograd.engine")
+  return T.backward
+end)
+
+return setmetatable(autograd, {
+  __index = function(_, name)
+    if name == "Function" then return require("lunette.autograd.custom") end
+    if name == "gradcheck" or name == "gradgradcheck" then return require("lunette.gradcheck")[name] end
+    base.fail("lt.autograd has no '" .. tostring(name) .. "'")
+  end,
+})

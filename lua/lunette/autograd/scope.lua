@@ -45,9 +45,11 @@ local function run(body, ...) return finished(body, protect.resume(body, ...)) e
 
 --- Runs fn(...) and releases every tensor made inside that it does not return (also within returned tables), also when it raises.
 -- Gradients, parameters and buffers live on. A released tensor is an error when used. fn must not yield.
-return function(fn, ...)
+local function run_scope(fn, ...)
   if type(fn) ~= "function" then fail("scope: a function is expected, got " .. type(fn)) end
   check(C.ln_scope_begin())
   scope.depth = scope.depth + 1
   return protect.call(leave, run, protect.coroutine(fn), ...)
 end
+
+return {scope = run_scope}

@@ -222,7 +222,7 @@ end
 
 -- The function that a layer is made of, and its signature.
 local function function_of(name)
-  return rawget(F, name) or assert(ops[name], name)
+  return define.behind(rawget(F, name)) or assert(ops[name], name)
 end
 
 local function signature_of(name)
@@ -312,7 +312,7 @@ local function forward_text(declaration, of, several)
 end
 
 local function make_forward(owner, given)
-  return lazily(function()
+  return lazily.made(function()
     return assert(loadstring(forward_text(owner.__declaration(), given.of, given.several), "=lunette.forward"))(function_of(given.of))
   end)
 end
@@ -356,7 +356,7 @@ end
 local function class_method(owner, name, given)
   local title = owner.__name .. ":" .. name
   local function signature() return derive.signature(given.takes, owner.__declaration().signature) end
-  local parse = lazily(function() return arguments.signature(name, signature()) end)
+  local parse = lazily.made(function() return arguments.signature(name, signature()) end)
   owner[name] = function(self, ...)
     if not class.is_class(self) then fail(("%s is a method of a class, called with a colon: nn.%s(...)"):format(name, title)) end
     return given.call(self, parse(...))

@@ -23,8 +23,8 @@ local function behind(check, fn)
   end
 end
 
-return function(F, define_function)
-  for _, name in ipairs({"sigmoid", "logsigmoid", "softplus", "tanh", "gelu"}) do F[name] = ops[name] end
+return function(_, define_function)
+  for _, name in ipairs({"sigmoid", "logsigmoid", "softplus", "tanh", "gelu"}) do define_function(name) end
 
   -- takes: what differs from the row of the operator; check: refuses attributes that do not fit together.
   local function with_inplace(name, takes, check)

@@ -3,9 +3,9 @@
 local arguments = require("lunette.arguments")
 local ops = require("lunette.ops")
 
-return function(F, define)
-  F.linear = ops.linear
-  F.cosine_similarity = ops.cosine_similarity
+return function(_, define)
+  define("linear")
+  define("cosine_similarity")
 
   define("bilinear", {
     doc = "y[..., k] = sum_ij input1[..., i] weight[k, i, j] input2[..., j] + bias[k].",

@@ -13,8 +13,8 @@ local function check_training(input, eps)
   end
 end
 
-return function(F, define)
-  F.layer_norm = ops.layer_norm
+return function(_, define)
+  define("layer_norm")
 
   define("batch_norm", {
     takes = "input, running_mean, running_var, weight, bias, training, momentum, eps",

@@ -2,8 +2,8 @@
 
 local ops = require("lunette.ops")
 
-return function(F, define)
-  F.avg_pool2d = ops.avg_pool2d
+return function(_, define)
+  define("avg_pool2d")
 
   define("max_pool2d", {
     doc = "The largest element of each window; with return_indices also its flat index in the input plane, from 0.",
