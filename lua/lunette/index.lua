@@ -7,6 +7,7 @@ local base = require("lunette.ffi")
 local ops = require("lunette.ops")
 local arguments = require("lunette.arguments")
 local create = require("lunette.create")
+local wrapper = require("lunette.wrapper")
 
 local fail, is_tensor, pointer = base.fail, base.is_tensor, base.pointer
 local type, tonumber, ipairs, rawequal = type, tonumber, ipairs, rawequal
@@ -197,31 +198,32 @@ end
 
 -- index_put, PyTorch's way of saying t[indices] = values --------------------------------------------------------------------------------------
 
-local parse_put = arguments.signature("index_put", "self:tensor, indices:table, values:tensor, accumulate:bool=false")
+local PUT = "self:tensor, indices:table, values:tensor, accumulate:bool=false"
 
-local function put(t, indices, values, accumulate)
+-- Writes into t; `name` is what was called, `write` the operator in place.
+local function put(name, write, t, indices, values, accumulate)
   for i, index in ipairs(indices) do
-    if not is_tensor(index) then fail(("index_put: index %d is no tensor but %s"):format(i - 1, arguments.describe(index))) end
+    if not is_tensor(index) then fail(("%s: index %d is no tensor but %s"):format(name, i - 1, arguments.describe(index))) end
   end
   local view, gathers = apply_views(t, indices)
-  if values.dtype ~= t.dtype then fail(("index_put: the values are %s, the tensor is %s"):format(values.dtype, t.dtype)) end
-  if #gathers == 0 then fail("index_put: the indices are an array of int64 or bool tensors") end
+  if values.dtype ~= t.dtype then fail(("%s: the values are %s, the tensor is %s"):format(name, values.dtype, t.dtype)) end
+  if #gathers == 0 then fail(name .. ": the indices are an array of int64 or bool tensors") end
   local moved, dim, places = together(view, gathers)
-  ops.index_put_(moved, values, dim, accumulate, places)
+  write(moved, values, dim, accumulate, places)
+  return t
 end
+
+local parse_put, write_copy = arguments.signature("index_put", PUT), wrapper.compile(ops.info.index_put, "index_put", true)
 
 --- A copy of t whose elements at `indices`, an array of int64 tensors broadcast together or bool masks, are `values`, or have them added.
 function indexing.index_put(...)
   local t, indices, values, accumulate = parse_put(...)
-  local copy = ops.clone(t)
-  put(copy, indices, values, accumulate)
-  return copy
+  return put("index_put", write_copy, ops.clone(t), indices, values, accumulate)
 end
 
-function indexing.index_put_(...)
-  local t, indices, values, accumulate = parse_put(...)
-  put(t, indices, values, accumulate)
-  return t
-end
+local parse_put_in_place = arguments.signature("index_put_", PUT)
+
+--- The same in t itself.
+function indexing.index_put_(...) return put("index_put_", ops.index_put_, parse_put_in_place(...)) end
 
 return indexing
