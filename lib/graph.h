@@ -13,7 +13,7 @@ int ln_check_inplace(const ln_rule *r); /* before the rule: may the target be ch
 bool ln_wants_grad(const ln_tensor *t);
 int ln_view_refresh(ln_tensor *t);                                      /* a view whose base was changed in place gets its node anew */
 int ln_node_gradient_source(ln_tensor *t, ln_node **node, int *output); /* the node (or accumulator) that takes t's gradient, retained; NULL */
-void ln_dead_push(int lua);                                             /* a callback is no longer needed */
+void ln_dead_push(int64_t callback);                                    /* it is no longer needed */
 void ln_node_forget(ln_tensor *t);                                      /* t, whose gradient was to be retained, goes */
 void ln_node_retain(ln_node *n);
 void ln_node_release(ln_node *n);  /* iterative: a chain of any length is freed without recursion */

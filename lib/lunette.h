@@ -30,7 +30,7 @@ enum ln_status {
   LN_OK,
   LN_ERROR,    /* a wrong argument or a failed resource: ln_error() says which */
   LN_NOMEM,    /* out of memory: collecting garbage and calling again may help */
-  LN_NEEDS_LUA /* the autograd engine met a part that only Lua can run */
+  LN_NEEDS_LUA /* the autograd engine met a callback, which only Lua can run */
 };
 
 enum ln_dtype { LN_FLOAT32, LN_FLOAT64, LN_FLOAT16, LN_BFLOAT16, LN_INT8, LN_INT16, LN_INT32, LN_INT64, LN_UINT8, LN_BOOL, LN_DTYPES };
@@ -67,9 +67,9 @@ typedef struct ln_tensor {
   struct ln_tensor *base; /* for a differentiable view: the tensor it looks at */
   uint32_t base_version;  /* version of the storage when `node` was derived from `base` */
   uint32_t refs;
+  int64_t hook;       /* callback of a leaf's hooks, 0 when none */
   int32_t output;     /* which output of `node` this is */
-  int32_t hook;       /* Lua id of a leaf's hooks, 0 when none */
-  int32_t scope_slot; /* place in the innermost scope, -1 when none owns it */
+  int32_t scope_slot; /* position in the innermost scope, -1 when none owns it */
   int64_t shape[16];
   int64_t stride[16];
 } ln_tensor;
@@ -204,7 +204,7 @@ enum ln_stop {
 int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, bool retain_graph, bool create_graph, ln_tensor *const *inputs,
                     int n_inputs, bool accumulate, ln_engine **out);
 int ln_engine_run(ln_engine *e);
-int ln_engine_stop(ln_engine *e, int *lua, int *op, int *n_in, int *n_out); /* an ln_stop; ids and counts of what waits */
+int ln_engine_stop(ln_engine *e, int64_t *callback, int *n_in, int *n_out); /* an ln_stop; what waits: its callback, its counts */
 int ln_engine_gradient(ln_engine *e, int i, ln_tensor **out);               /* of output i of the node that waits; may be NULL */
 int ln_engine_saved(ln_engine *e, int i, ln_tensor **out);                  /* saved value i of the Function that waits; may be NULL */
 bool ln_engine_needs(ln_engine *e, int i);                                  /* does input i want a gradient? */
@@ -214,13 +214,15 @@ void ln_engine_free(ln_engine *e);
 /* The usual pass: from one root, into all leaves, the graph freed. grad may be NULL for a single number. LN_NEEDS_LUA: the engine waits in *waiting. */
 int ln_backward(ln_tensor *root, ln_tensor *grad, ln_engine **waiting);
 
-/* -- Lua parts of the graph --
- * An id names a closure that Lua keeps in an array. Ids of freed parts are drained from the dead list. */
-int ln_hook_attach(ln_tensor *t, int lua); /* one id a tensor: the list of its hooks lives in Lua; LN_ERROR when no gradient is wanted */
-int ln_hook_id(const ln_tensor *t);        /* 0 when none */
-int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out, ln_tensor *const *saved,
-                       int n_saved);
-int ln_dead_ids(int *ids, int capacity); /* moves up to capacity ids out; returns how many */
+/* -- Callbacks of the graph --
+ * A number names what Lua keeps in a table: the hooks of a tensor, a call of a custom Function. */
+int64_t ln_callback_number(void); /* one that was never given out before in this thread, above all others */
+/* A tensor has one callback, its list of hooks, which lives in Lua: one that is there stays. LN_ERROR when no gradient is wanted. */
+int ln_hook_attach(ln_tensor *t, int64_t callback);
+int64_t ln_hook_callback(const ln_tensor *t); /* 0 when none */
+int ln_function_record(int64_t callback, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out,
+                       ln_tensor *const *saved, int n_saved);
+int ln_dead_callbacks(int64_t *numbers, int capacity); /* moves up to capacity numbers of freed nodes and tensors out; returns how many */
 /* anomaly mode: where the next nodes are made */
 void ln_anomaly_place(const char *place);
 

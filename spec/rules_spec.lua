@@ -241,7 +241,8 @@ describe("gradients", function()
   it("can be differentiated once more where the second derivative is zero", function()
     local image = function() return lt.rand(1, 1, 4, 4, {requires_grad = true}) end
     local cases = {
-      relu = F.relu, leaky_relu = F.leaky_relu, relu6 = F.relu6, hardtanh = F.hardtanh,
+      relu = F.relu, leaky_relu = F.leaky_relu, relu6 = F.relu6, hardtanh = F.hardtanh, abs = lt.abs,
+      threshold = function(x) return F.threshold(x, 0.5, 0) end,
       avg_pool2d = function(x) return F.avg_pool2d(x, 2) end, max_pool2d = function(x) return F.max_pool2d(x, 2) end,
       pad = function(x) return F.pad(x, {1, 1}, "replicate") end,
       nll_loss = function(x) return F.nll_loss(x:view(4, 4), lt.LongTensor{0, 1, 2, 3}) end,
@@ -252,6 +253,23 @@ describe("gradients", function()
       assert.is_true(g.requires_grad, name)
       g:sum():backward()
       assert.are.equal(0, x.grad:abs():sum():item(), name)
+    end
+  end)
+
+  it("is a constant where PyTorch's is: of what only moves elements, the second derivative raises", function()
+    local ids = lt.LongTensor{0, 1}
+    local cases = {
+      index_select = function(x) return x:index_select(0, ids) end, gather = function(x) return x:gather(0, lt.LongTensor{{0, 1}}) end,
+      index = function(x) return x[ids] end, embedding = function(x) return F.embedding(ids, x) end, sum = function(x) return x:sum(0) end,
+      cat = function(x) return lt.cat{x, x} end, pad = function(x) return F.pad(x, {1, 1}) end, amax = function(x) return x:amax(0) end,
+      max = function(x) return (x:max(0)) end, maximum = function(x) return lt.maximum(x, 0.5) end, clamp = function(x) return x:clamp(0.2, 0.8) end,
+      floor = lt.floor,
+    }
+    for name, fn in pairs(cases) do
+      local x = lt.rand(2, 3, {requires_grad = true})
+      local g = lt.autograd.grad(fn(x):sum(), x, {create_graph = true})[1]
+      assert.is_false(g.requires_grad, name)
+      refused("does not require a gradient", g.backward, g:sum())
     end
   end)
 

@@ -106,7 +106,7 @@ static bool any_gradient(const ln_node *n) {
   return false;
 }
 
-static int hook_of(const ln_node *n, int output) { return n->leaf ? n->leaf->hook : n->hooks[output]; }
+static int64_t hook_of(const ln_node *n, int output) { return n->leaf ? n->leaf->hook : n->hooks[output]; }
 
 /* Stops at the next hook; false when there is none left. */
 static bool stop_at_hook(ln_engine *e) {
@@ -229,6 +229,10 @@ static int step(ln_engine *e) {
 }
 
 int ln_engine_run(ln_engine *e) {
+  if (e->covered)
+    return ln_fail(
+      "backward: another pass over the same graph was begun in a hook or a custom Function and has not ended; a coroutine that yields in a "
+      "pass must be resumed to its end first");
   int former = ln_mode_set((ln_mode_get() & ~LN_MODE_GRAD) | (e->create_graph ? LN_MODE_GRAD : 0));
   int status = LN_OK;
   if (e->stop == LN_STOP_HOOKS) e->place++;
@@ -317,9 +321,12 @@ static ln_engine *engine_take(void) {
 
 int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, bool retain_graph, bool create_graph, ln_tensor *const *inputs,
                     int n_inputs, bool accumulate, ln_engine **out) {
+  ln_thread *me = ln_me();
   ln_engine *e = engine_take();
   if (!e) return ln_fail_nomem(sizeof *e);
-  e->id = ++ln_me()->engine_count;
+  e->id = ++me->engine_count;
+  e->next = me->engines;
+  me->engines = e;
   e->retain_graph = retain_graph || create_graph;
   e->create_graph = create_graph;
   e->accumulate = accumulate;
@@ -334,27 +341,59 @@ int ln_engine_start(ln_tensor *const *roots, ln_tensor *const *grads, int n, boo
   return LN_OK;
 }
 
-static void leave(ln_node *n) {
-  for (int i = 0; i < n->n_out; i++) {
-    if (n->grads[i]) ln_tensor_release(n->grads[i]);
-    n->grads[i] = NULL;
-  }
-  n->engine = 0;
+ln_engine *ln_engine_numbered(uint64_t id) {
+  ln_engine *e = ln_me()->engines;
+  while (e && e->id != id) e = e->next;
+  return e;
 }
 
-static void give_back(ln_spilled *s) {
-  s->node->engine = s->engine;
-  s->node->waiting = s->waiting;
-  s->node->queued = s->queued;
-  s->node->wanted = s->wanted;
-  memcpy(s->node->grads, s->grads, sizeof(ln_tensor *) * s->node->n_out);
-  free(s->grads);
+/* Where a later engine keeps what this one noted in a node; NULL when none does. */
+static ln_spilled *kept_by_later(const ln_engine *e, const ln_node *n) {
+  for (ln_engine *later = ln_me()->engines; later != e; later = later->next)
+    for (int i = 0; i < later->n_spilled; i++)
+      if (later->spilled[i].node == n && later->spilled[i].engine == e->id) return &later->spilled[i];
+  return NULL;
+}
+
+static void give_back(const ln_spilled *s) {
+  ln_node *n = s->node;
+  n->engine = s->engine;
+  n->waiting = s->waiting;
+  n->queued = s->queued;
+  n->wanted = s->wanted;
+  memcpy(n->grads, s->grads, sizeof *s->grads * n->n_out);
+  if (s->engine) ln_engine_numbered(s->engine)->covered--;
+}
+
+/* The engine's notes in a node go, and those of an earlier one, if there was any, take their place: in the node, or where a later engine keeps them. */
+static void leave(const ln_engine *e, ln_node *n, const ln_spilled *earlier) {
+  ln_spilled *kept = n->engine == e->id ? NULL : kept_by_later(e, n);
+  if (!kept && n->engine != e->id) return; /* left before */
+  ln_tensor **grads = kept ? kept->grads : n->grads;
+  for (int i = 0; i < n->n_out; i++) {
+    if (grads[i]) ln_tensor_release(grads[i]);
+    grads[i] = NULL;
+  }
+  if (kept && earlier) {
+    memcpy(grads, earlier->grads, sizeof *grads * n->n_out);
+    *kept = *earlier;
+    kept->grads = grads;
+  } else if (kept) {
+    kept->engine = 0;
+  } else if (earlier) {
+    give_back(earlier);
+  } else {
+    n->engine = 0;
+  }
 }
 
 /* Lets go of everything but the arrays. */
 static void engine_clear(ln_engine *e) {
-  for (int i = 0; i < e->n_seen; i++) leave(e->seen[i]);
-  for (int i = 0; i < e->n_spilled; i++) give_back(&e->spilled[i]);
+  for (int i = 0; i < e->n_spilled; i++) {
+    leave(e, e->spilled[i].node, &e->spilled[i]);
+    free(e->spilled[i].grads);
+  }
+  for (int i = 0; i < e->n_seen; i++) leave(e, e->seen[i], NULL);
   for (int i = 0; i < e->dx_capacity; i++) {
     if (e->dx[i]) ln_tensor_release(e->dx[i]);
     e->dx[i] = NULL;
@@ -367,7 +406,7 @@ static void engine_clear(ln_engine *e) {
   e->n_seen = e->n_spilled = e->n_wishes = e->n_roots = e->n_ready = 0;
   e->node = NULL;
   e->stage = LN_STAGE_NEXT;
-  e->stop = e->place = 0;
+  e->stop = e->place = e->covered = 0;
 }
 
 void ln_engine_drop(ln_engine *e) {
@@ -386,7 +425,10 @@ void ln_engine_free(ln_engine *e) {
   ln_thread *me = ln_me();
   if (!e) return;
   engine_clear(e);
-  bool large = e->seen_capacity > 4096 || e->dx_capacity > 4096; /* a giant's arrays would be held, and looked through, for ever */
+  ln_engine **link = &me->engines;
+  while (*link != e) link = &(*link)->next;
+  *link = e->next;
+  bool large = e->seen_capacity > 4096 || e->dx_capacity > 4096; /* the arrays of a large graph would be held, and looked through, for ever */
   if (me->spare_engine || large)
     ln_engine_drop(e);
   else

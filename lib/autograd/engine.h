@@ -4,10 +4,10 @@
 
 #include "node.h"
 
-/* A node that an outer engine was walking over when this one met it: given back as it was. */
+/* A node that an earlier engine, which waits, was walking over when this one met it: given back as it was. */
 typedef struct ln_spilled {
   ln_node *node;
-  uint64_t engine;
+  uint64_t engine; /* 0: that one was freed first */
   int32_t waiting, queued;
   bool wanted;
   ln_tensor **grads;
@@ -36,6 +36,8 @@ enum ln_stage { LN_STAGE_NEXT, LN_STAGE_HOOKS, LN_STAGE_KEEP, LN_STAGE_BACKWARD,
 
 struct ln_engine {
   uint64_t id;
+  ln_engine *next; /* of the thread's engines that have not ended, the latest first */
+  int covered;     /* how many of its nodes a later engine walks over */
   bool retain_graph, create_graph, accumulate;
   ln_root *roots;
   int n_roots, root_capacity;
@@ -58,6 +60,7 @@ struct ln_engine {
   int dx_capacity;
 };
 
+ln_engine *ln_engine_numbered(uint64_t id); /* that has not ended */
 /* Marks what the roots reach, counts the edges into each node, and which nodes lie on a way to a wish. */
 int ln_engine_plan(ln_engine *e);
 int ln_engine_ready(ln_engine *e, ln_node *n);

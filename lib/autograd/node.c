@@ -13,7 +13,7 @@ static size_t align8(size_t n) { return (n + 7) & ~(size_t)7; }
 
 ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const ln_attrs *attrs, int n_slots) {
   size_t edges = sizeof(ln_edge) * (size_t)n_in, saved = sizeof(ln_saved) * (size_t)n_saved, grads = sizeof(ln_tensor *) * (size_t)n_out;
-  size_t hooks = align8(sizeof(int32_t) * (size_t)n_out), meta = align8(2 * sizeof(int32_t) * (size_t)n_in);
+  size_t hooks = sizeof(int64_t) * (size_t)n_out, meta = align8(2 * sizeof(int32_t) * (size_t)n_in);
   size_t dims = 2 * sizeof(int64_t) * (size_t)n_dims, at_bytes = attrs_bytes(attrs, n_slots);
   size_t bytes = sizeof(ln_node) + edges + saved + grads + hooks + meta + dims + at_bytes;
   void *block;
@@ -33,7 +33,7 @@ ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const
   n->edges = (ln_edge *)p;
   n->saved = (ln_saved *)(p += edges);
   n->grads = (ln_tensor **)(p += saved);
-  n->hooks = (int32_t *)(p += grads);
+  n->hooks = (int64_t *)(p += grads);
   n->ndim = (int32_t *)(p += hooks);
   n->dtype = n->ndim + n_in;
   n->dims = (int64_t *)(p += meta);
@@ -50,16 +50,18 @@ const char *ln_node_name(const ln_node *n) {
 
 void ln_node_retain(ln_node *n) { n->refs++; }
 
-void ln_dead_push(int lua) {
+int64_t ln_callback_number(void) { return ++ln_me()->last_callback; }
+
+void ln_dead_push(int64_t callback) {
   ln_thread *me = ln_me();
-  if (ln_grow(&me->dead, &me->dead_capacity, me->n_dead + 1, sizeof *me->dead)) me->dead[me->n_dead++] = lua;
+  if (ln_grow(&me->dead, &me->dead_capacity, me->n_dead + 1, sizeof *me->dead)) me->dead[me->n_dead++] = callback;
 }
 
-int ln_dead_ids(int *ids, int capacity) {
+int ln_dead_callbacks(int64_t *numbers, int capacity) {
   ln_thread *me = ln_me();
   int n = me->n_dead < capacity ? me->n_dead : capacity;
   me->n_dead -= n;
-  if (n > 0) memcpy(ids, me->dead + me->n_dead, sizeof *ids * (size_t)n);
+  if (n > 0) memcpy(numbers, me->dead + me->n_dead, sizeof *numbers * (size_t)n);
   return n;
 }
 
@@ -75,7 +77,7 @@ static void free_one(ln_node *n) {
     if (n->grads[i]) ln_tensor_release(n->grads[i]);
     if (n->hooks[i]) ln_dead_push(n->hooks[i]);
   }
-  if (n->lua) ln_dead_push(n->lua);
+  if (n->callback) ln_dead_push(n->callback);
   if (n->leaf) {
     n->leaf->accumulator = NULL;
     ln_tensor_release(n->leaf);

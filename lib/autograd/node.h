@@ -1,6 +1,6 @@
 /* node.h - a node of the graph: one operator call to be differentiated. Included by autograd/ only.
  *
- * A node is one block: the struct, then edges, saved tensors, gradients waiting, hook ids, metadata of the inputs and the attributes.
+ * A node is one block: the struct, then edges, saved tensors, gradients waiting, hooks, metadata of the inputs and the attributes.
  * It owns its next nodes and what it saved; an output is saved without its node, so that no cycle exists. Leaves enter the graph through an
  * accumulator, which they do not own. */
 #ifndef LUNETTE_NODE_H
@@ -27,10 +27,10 @@ struct ln_node {
   uint32_t refs;
   int32_t op; /* ln_op_id */
   uint64_t sequence;
-  uint64_t engine; /* the engine that walks over it now */
-  int32_t waiting; /* edges into it that have not delivered yet */
+  uint64_t engine;  /* the engine that walks over it now */
+  int64_t callback; /* of a custom Function, or 0 */
+  int32_t waiting;  /* edges into it that have not delivered yet */
   int32_t queued;
-  int32_t lua;    /* the closure of a custom Function, or 0 */
   int32_t bytes;  /* of the block */
   int32_t device; /* of the inputs */
   int32_t n_in, n_saved;
@@ -41,7 +41,7 @@ struct ln_node {
   ln_edge *edges;
   ln_saved *saved;
   ln_tensor **grads; /* arrived gradients of the outputs */
-  int32_t *hooks;    /* Lua ids, an entry per output; 0 none */
+  int64_t *hooks;    /* callbacks, an entry per output; 0 none */
   int32_t *ndim, *dtype;
   int64_t *dims;        /* of each input in turn: its shape, then its strides */
   ln_attrs *attrs;      /* as many bytes of one as the operator uses; NULL for none */

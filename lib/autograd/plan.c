@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* The node becomes this engine's; what an outer engine had noted in it is set aside. */
+/* The node becomes this engine's; what an earlier one had noted in it is set aside. */
 static int enter(ln_engine *e, ln_node *n) {
   if (n->engine) {
     if (!ln_grow(&e->spilled, &e->spilled_capacity, e->n_spilled + 1, sizeof *e->spilled)) return ln_fail_nomem(64);
@@ -12,6 +12,7 @@ static int enter(ln_engine *e, ln_node *n) {
     if (!s->grads) return ln_fail_nomem(64);
     memcpy(s->grads, n->grads, sizeof(ln_tensor *) * n->n_out);
     e->n_spilled++;
+    ln_engine_numbered(n->engine)->covered++;
   }
   if (!ln_grow(&e->seen, &e->seen_capacity, e->n_seen + 1, sizeof *e->seen)) return ln_fail_nomem(64);
   e->seen[e->n_seen++] = n;

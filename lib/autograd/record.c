@@ -253,27 +253,26 @@ void ln_anomaly_place(const char *place) {
   me->place[n] = 0;
 }
 
-/* -- Lua parts -- */
+/* -- Callbacks -- */
 
-int ln_hook_attach(ln_tensor *t, int lua) {
+int ln_hook_attach(ln_tensor *t, int64_t callback) {
   if (!ln_wants_grad(t)) return ln_fail("register_hook: the tensor does not require a gradient");
   LN_TRY(ln_view_refresh(t));
-  int32_t *hook = t->node ? &t->node->hooks[t->output] : &t->hook;
-  if (*hook) ln_dead_push(*hook);
-  *hook = lua;
+  int64_t *hook = t->node ? &t->node->hooks[t->output] : &t->hook;
+  if (!*hook) *hook = callback;
   return LN_OK;
 }
 
-int ln_hook_id(const ln_tensor *t) { return t->node ? t->node->hooks[t->output] : t->hook; }
+int64_t ln_hook_callback(const ln_tensor *t) { return t->node ? t->node->hooks[t->output] : t->hook; }
 
-int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out, ln_tensor *const *saved,
-                       int n_saved) {
+int ln_function_record(int64_t callback, const char *name, ln_tensor *const *inputs, int n_in, ln_tensor *const *outputs, int n_out,
+                       ln_tensor *const *saved, int n_saved) {
   if (n_in > UINT16_MAX || n_out > UINT16_MAX || n_saved > UINT16_MAX) return ln_fail("%s: too many values", name);
   ln_rule shapes = {.n_in = n_in, .in = inputs};
   ln_node *n = ln_node_new(LN_NODE_FUNCTION, n_in, n_out, n_saved, count_dims(&shapes), NULL, 0);
   if (!n) return LN_NOMEM;
   note_inputs(n, &shapes);
-  n->lua = lua;
+  n->callback = callback;
   n->name = strdup(name);
   int status = LN_OK;
   for (int i = 0; i < n_in && status == LN_OK; i++)
@@ -286,7 +285,7 @@ int ln_function_record(int lua, const char *name, ln_tensor *const *inputs, int 
   }
   for (int i = 0; i < n_out && status == LN_OK; i++)
     if (outputs[i] && ln_is_float(outputs[i]->dtype)) ln_node_own_outputs(n, outputs[i], i);
-  if (status != LN_OK) n->lua = 0; /* Lua frees the closure itself */
+  if (status != LN_OK) n->callback = 0; /* Lua frees it itself */
   ln_node_release(n);
   return status;
 }

@@ -1,4 +1,4 @@
-/* step.c - one node's backward: its rule, or its parts handed to Lua. */
+/* step.c - one node's backward: its rule, or what its callback is told and answers. */
 #include "engine.h"
 
 #include <stdlib.h>
@@ -109,17 +109,7 @@ static bool add_part(ln_engine *e, int *status) {
   return true;
 }
 
-/* -- Gradients that are functions of an input without a derivative -- */
-
-/* Does what the gradient of input i was made of include that input, or the result? */
-static bool depends(const ln_op_row *row, int i) {
-  uint64_t in = 0;
-  uint32_t out = 0;
-  if (row->info.flags & LN_FLAG_LINKED) return true;
-  if (row->info.kind == LN_STRUCTURED && !row->gradient_text) return false;
-  ln_program_keeps(ln_gradient_program(row), i, &in, &out);
-  return out || ((in >> i) & 1);
-}
+/* -- Gradients that are constant as a sum of operators, but count as functions of the inputs -- */
 
 /* dx, constant as far as operators can see, becomes a function of input i whose gradient is 0: `copy` of dx over the input. */
 static int link_to_input(ln_node *n, int i, ln_tensor **dx) {
@@ -146,10 +136,10 @@ static int link_to_input(ln_node *n, int i, ln_tensor **dx) {
   return LN_NOMEM;
 }
 
-static int link_all(ln_engine *e, const ln_op_row *row) {
+static int link_all(ln_engine *e) {
   ln_node *n = e->node;
   for (int i = 0; i < n->n_in; i++)
-    if (e->dx[i] && n->edges[i].next && !ln_wants_grad(e->dx[i]) && depends(row, i)) LN_TRY(link_to_input(n, i, &e->dx[i]));
+    if (e->dx[i] && n->edges[i].next && !ln_wants_grad(e->dx[i])) LN_TRY(link_to_input(n, i, &e->dx[i]));
   return LN_OK;
 }
 
@@ -185,18 +175,17 @@ int ln_engine_backward(ln_engine *e) {
   release_all(small.out, LN_MAX_OUTPUTS);
   release_all(small.extra, LN_MAX_EXTRAS);
   if (l.in != small.in) free_large(&l);
-  return r.status == LN_OK && e->create_graph ? link_all(e, r.row) : r.status;
+  return r.status == LN_OK && e->create_graph && (r.row->info.flags & LN_FLAG_LINKED) ? link_all(e) : r.status;
 }
 
 /* -- What Lua asks while the engine waits -- */
 
-int ln_engine_stop(ln_engine *e, int *lua, int *op, int *n_in, int *n_out) {
+int ln_engine_stop(ln_engine *e, int64_t *callback, int *n_in, int *n_out) {
   const ln_node *n = e->node;
-  *lua = 0;
+  *callback = 0;
   if (!e->stop) return 0;
   bool hooks = e->stop == LN_STOP_HOOKS;
-  *lua = hooks ? (n->leaf ? n->leaf->hook : n->hooks[e->place]) : n->lua;
-  *op = n->op;
+  *callback = hooks ? (n->leaf ? n->leaf->hook : n->hooks[e->place]) : n->callback;
   *n_in = hooks ? 1 : n->n_in;
   *n_out = hooks ? 1 : n->n_out;
   return e->stop;

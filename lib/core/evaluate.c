@@ -3,8 +3,6 @@
 #include "../ops/rules.h"
 #include "program.h"
 
-#include <math.h>
-
 enum { V_NONE, V_TENSOR, V_NUMBER, V_BOOL, V_LIST };
 
 typedef struct value {
@@ -122,45 +120,25 @@ static void push_local(machine *m, int i, int at) {
 
 /* -- Numbers -- */
 
-/* What operators do to numbers alone; false for an operator that is not among these. */
-static bool calculate(int op, const value *a, const value *b, value *y) {
-  double p = as_number(a), q = b ? as_number(b) : 0;
-  bool whole = (a->whole || a->kind == V_BOOL) && (!b || b->whole || b->kind == V_BOOL), truth = false;
-  switch (op) {
-  case LN_OP_add: p += q; break;
-  case LN_OP_sub: p -= q; break;
-  case LN_OP_mul: p *= q; break;
-  case LN_OP_div: p /= q, whole = false; break;
-  case LN_OP_neg: p = -p; break;
-  case LN_OP_maximum: p = p >= q || p != p ? p : q; break;
-  case LN_OP_minimum: p = p <= q || p != p ? p : q; break;
-  case LN_OP_eq: truth = true, p = p == q; break;
-  case LN_OP_ne: truth = true, p = p != q; break;
-  case LN_OP_lt: truth = true, p = p < q; break;
-  case LN_OP_le: truth = true, p = p <= q; break;
-  case LN_OP_gt: truth = true, p = p > q; break;
-  case LN_OP_ge: truth = true, p = p >= q; break;
-  case LN_OP_logical_and: truth = true, p = p != 0 && q != 0; break;
-  case LN_OP_logical_or: truth = true, p = p != 0 || q != 0; break;
-  case LN_OP_logical_not: truth = true, p = p == 0; break;
-  case LN_OP_isinf: truth = true, p = isinf(p) != 0; break;
-  default: return false;
+/* An elementwise row of numbers alone: what is whole stays so where a tensor's dtype would. */
+static value formula_of(machine *m, const ln_instruction *i, const value *args) {
+  const ln_op_row *row = ln_row(i->a);
+  double operands[3] = {0}, attributes[3] = {0};
+  bool whole = row->result == LN_CLASS_SAME, truth = row->result == LN_CLASS_TEST;
+  for (int slot = row->first_attr; slot < row->n_slots; slot++) attributes[slot - row->first_attr] = row->defaults[slot].d;
+  for (int k = 0; k < i->n; k++) {
+    const ln_param *param = &row->params[m->p->binds[i->b + k]];
+    double *at = param->input >= 0 ? &operands[param->input] : &attributes[param->slot - row->first_attr];
+    *at = as_number(&args[k]);
+    whole = whole && (args[k].whole || args[k].kind == V_BOOL);
   }
-  *y = (value){.kind = truth ? V_BOOL : V_NUMBER, .whole = whole && !truth};
+  double result = ln_formula_of_numbers(row, operands, attributes);
+  value y = {.kind = truth ? V_BOOL : V_NUMBER, .whole = whole};
   if (truth || whole)
-    y->i = (int64_t)p;
+    y.i = (int64_t)result;
   else
-    y->d = p;
-  return true;
-}
-
-/* Any other operator of numbers alone: over tensors of one element. */
-static ln_tensor *number_tensor(machine *m, const value *v) {
-  ln_tensor *t;
-  double number = as_number(v);
-  if (!r_status(m->r, ln_new(NULL, 0, LN_FLOAT64, LN_CPU, &t))) return NULL;
-  memcpy(t->data, &number, sizeof number);
-  return t;
+    y.d = result;
+  return y;
 }
 
 /* -- Calls -- */
@@ -231,13 +209,20 @@ static void run_call(machine *m, const ln_instruction *i) {
   push_tensor(m, out[0], true);
 }
 
-/* Numbers alone give a number, and `where` with a number for its condition picks one of its values. */
+static void map_list(const ln_op_row *row, value *list) {
+  for (int k = 0; k < list->n; k++) {
+    double x = (double)list->list[k];
+    list->list[k] = (int64_t)ln_formula_of_numbers(row, &x, NULL);
+  }
+}
+
+/* Numbers alone give a number, a list the list of its entries' results, and `where` with a number for its condition one of its values. */
 static bool run_on_numbers(machine *m, const ln_instruction *i) {
   const ln_op_row *row = ln_row(i->a);
   value *args = m->stack + m->top - i->n, y;
-  if (row->info.kind == LN_STRUCTURED || i->n == 0) return false;
-  if (i->a == LN_OP_neg && args[0].kind == V_LIST) {
-    for (int k = 0; k < args[0].n; k++) args[0].list[k] = -args[0].list[k];
+  if (row->info.kind == LN_STRUCTURED) return false;
+  if (row->info.kind == LN_UNARY && i->n == 1 && args[0].kind == V_LIST) {
+    map_list(row, &args[0]);
     return true;
   }
   if ((row->info.flags & LN_FLAG_CONDITION) && is_number(&args[0])) {
@@ -247,11 +232,7 @@ static bool run_on_numbers(machine *m, const ln_instruction *i) {
   } else {
     for (int k = 0; k < i->n; k++)
       if (!is_number(&args[k])) return false;
-    if (!calculate(i->a, &args[0], i->n > 1 ? &args[1] : NULL, &y)) {
-      ln_tensor *t = number_tensor(m, &args[0]);
-      args[0] = (value){.kind = t ? V_TENSOR : V_NONE, .owned = true, .t = t};
-      return false;
-    }
+    y = formula_of(m, i, args);
   }
   drop_arguments(m, i->n);
   *push(m, V_NONE) = y;

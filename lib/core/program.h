@@ -74,4 +74,7 @@ enum ln_builtin {
 /* The statements that are needed for the inputs of a mask, or, without one, for all outputs. */
 uint32_t ln_program_live(const ln_program *p, const bool *needs, int n);
 
+/* The formula of an elementwise row over numbers (core/numbers.c). */
+double ln_formula_of_numbers(const ln_op_row *row, const double *operands, const double *attributes);
+
 #endif

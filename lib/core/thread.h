@@ -35,13 +35,15 @@ typedef struct ln_thread {
   ln_cache *device[LN_MAX_DEVICES];
   ln_scope *scopes;
   int scope_depth, scope_capacity;
-  int *dead;
+  int64_t last_callback;
+  int64_t *dead; /* callbacks that are no longer needed */
   int n_dead, dead_capacity;
   char shapes[4][256]; /* ln_shape_text's */
   unsigned next_shape;
   char info[1536]; /* ln_build_info's */
   char place[256]; /* anomaly mode: the Lua line of the call that runs */
   uint64_t engine_count;
+  ln_engine *engines;      /* that have not ended, the latest first */
   ln_engine *spare_engine; /* with its arrays, for the next backward */
 } ln_thread;
 

@@ -255,7 +255,7 @@ function base.new_block()
     attrs = attrs, int = fficast("int64_t *", attrs.slot), double = fficast("double *", attrs.slot), pool = fficast("int64_t *", attrs.pool),
     inputs = ffi.new("ln_tensor *[?]", MAX_INPUTS), outputs = ffi.new("ln_tensor *[?]", MAX_OUTPUTS), many = false, capacity = 0,
     number = ffi.new("double[1]"), integer = ffi.new("int64_t[1]"), shape = ffi.new("int64_t[16]"), engine = ffi.new("ln_engine *[1]"),
-    ids = ffi.new("int[256]"),
+    numbers = ffi.new("int64_t[256]"),
   }
 end
 

@@ -152,9 +152,9 @@ local function record(node, own, args, outputs)
   local out_array, n_out = pointers_of(outputs, own.without)
   local save_array, n_saved = pointers_of(own.saved)
   node.n_saved = n_saved
-  local id = callbacks.keep(node)
-  local status = C.ln_function_record(id, node.class.name, in_array, n_in, out_array, n_out, save_array, n_saved)
-  if status ~= OK then callbacks.forget(id) end
+  local number = callbacks.keep(node)
+  local status = C.ln_function_record(number, node.class.name, in_array, n_in, out_array, n_out, save_array, n_saved)
+  if status ~= OK then callbacks.forget(number) end
   check(status)
 end
 

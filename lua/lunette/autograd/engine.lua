@@ -3,13 +3,14 @@
 
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
+local each = require("lunette.each")
 local protect = require("lunette.protect")
 local callbacks = require("lunette.autograd.callbacks")
 local modes = require("lunette.autograd.modes")
 
 local C, ffi, T = base.C, base.ffi, base.T
 local check, fail, wrap, pointer, is_tensor, take, give = base.check, base.fail, base.wrap, base.pointer, base.is_tensor, base.take, base.give
-local type, select, tonumber = type, select, tonumber
+local type, select, tonumber, ipairs = type, select, tonumber, ipairs
 
 local engine_calls = {}
 local OK, NEEDS_LUA = tonumber(C.LN_OK), tonumber(C.LN_NEEDS_LUA)
@@ -31,10 +32,18 @@ engine_calls.taken = taken
 local function answer(engine, i, t) check(C.ln_engine_answer(engine, i, t and pointer(t) or nil)) end
 engine_calls.answer = answer
 
+-- The numbers of the hooks of a tensor, in the order in which they were registered.
+local function in_order(hooks)
+  local numbers = {}
+  for number in each(hooks) do numbers[#numbers + 1] = number end
+  table.sort(numbers)
+  return numbers
+end
+
 local function run_hooks(engine, hooks)
   local gradient = taken(C.ln_engine_gradient, engine, 0)
-  for i = 1, hooks.last do
-    local hook = hooks[i]
+  for _, number in ipairs(in_order(hooks)) do
+    local hook = hooks[number]
     local changed = hook and hook(gradient)
     if changed then
       if not is_tensor(changed) then fail("a tensor hook returns nil or the new gradient, not a " .. type(changed)) end
@@ -46,13 +55,13 @@ end
 
 -- Does what the engine stopped for: a callback is a list of hooks, or a record of a custom Function with the method `backward`.
 local function serve(engine)
-  local stop = ffi.new("int[4]")
-  local kind = C.ln_engine_stop(engine, stop, stop + 1, stop + 2, stop + 3)
-  local callback = callbacks.list[stop[0]]
+  local number, counts = ffi.new("int64_t[1]"), ffi.new("int[2]")
+  local kind = C.ln_engine_stop(engine, number, counts, counts + 1)
+  local callback = callbacks.list[tonumber(number[0])]
   if kind == HOOKS then
     run_hooks(engine, callback)
   else
-    callback:backward(engine, stop[2], stop[3])
+    callback:backward(engine, counts[0], counts[1])
   end
 end
 
@@ -69,10 +78,12 @@ local function drive(engine, create_graph, status)
   check(status)
 end
 
---- Lets an engine go on from `status`, and hands it back whatever happens; finish(engine) reads results before.
+--- Lets an engine go on from `status`, and hands it back whatever happens; finish(engine) reads results before. The collector hands it back when it runs
+-- in a coroutine that yields in a hook and is never resumed.
 local function complete(engine, create_graph, status, finish)
+  engine = ffi.gc(engine, C.ln_engine_free)
   return protect.call(function()
-    C.ln_engine_free(engine)
+    C.ln_engine_free(ffi.gc(engine, nil))
     callbacks.drain()
   end, function()
     drive(engine, create_graph, status)

@@ -6,7 +6,7 @@ local callbacks = require("lunette.autograd.callbacks")
 
 local C, ffi, T, fields, setters = base.C, base.ffi, base.T, base.fields, base.setters
 local check, fail, wrap, pointer, is_tensor, take, give = base.check, base.fail, base.wrap, base.pointer, base.is_tensor, base.take, base.give
-local type, setmetatable = type, setmetatable
+local type, tonumber, setmetatable = type, tonumber, setmetatable
 
 -- Leaves and their gradients -------------------------------------------------------------------------------------------------------------
 
@@ -73,8 +73,21 @@ Handle.__index = Handle
 
 --- Takes the hook out; a second time does nothing.
 function Handle:remove()
-  if self.list then self.list[self.index] = nil end
+  if self.list then self.list[self.number] = nil end
   self.list = nil
+end
+
+-- The hooks of a tensor by number. What registers others meanwhile, a finalizer or a debug hook, finds the same table.
+local function hooks_of(p)
+  local number = tonumber(C.ln_hook_callback(p))
+  if number == 0 then
+    local own = callbacks.keep({})
+    local status = C.ln_hook_attach(p, own)
+    number = tonumber(C.ln_hook_callback(p))
+    if number ~= own then callbacks.forget(own) end
+    check(status)
+  end
+  return callbacks.list[number]
 end
 
 --- Calls hook(gradient) when the gradient of this tensor has been computed; what it returns, if anything, takes the gradient's place.
@@ -83,13 +96,7 @@ end
 function T.register_hook(t, hook)
   if type(hook) ~= "function" then fail("register_hook: a function is expected, got " .. type(hook)) end
   local p = pointer(t)
-  local id = C.ln_hook_id(p)
-  local list = id ~= 0 and callbacks.list[id]
-  if not list then
-    list = {last = 0}
-    check(C.ln_hook_attach(p, callbacks.keep(list)))
-  end
-  list.last = list.last + 1
-  list[list.last] = hook
-  return setmetatable({list = list, index = list.last}, Handle)
+  local list, number = hooks_of(p), callbacks.number()
+  list[number] = hook
+  return setmetatable({list = list, number = number}, Handle)
 end
