@@ -7,6 +7,8 @@ local cases = {
   {"lt.split(lt.ones(2))", "split: argument 'split_size' is missing; it takes (input, split_size, dim)"},
   {"lt.zeros(2 ^ 40, 0):split(1)", "split: 1099511627776 pieces of a tensor of shape {1099511627776, 0} are more than an array holds"},
   {"lt.zeros(2 ^ 40, 0):unbind()", "unbind: 1099511627776 pieces of a tensor of shape {1099511627776, 0} are more than an array holds"},
+  {"lt.zeros(2 ^ 40, 0):tolist()", "tolist: a tensor of shape {1099511627776, 0} is more than Lua arrays hold"},
+  {"lt.ones(1):expand(2 ^ 13, 2 ^ 14):tolist()", "tolist: a tensor of shape {8192, 16384} is more than Lua arrays hold"},
   {"lt.ones(2):dot(false)", "dot: argument 'tensor' must be a tensor, got false"},
   {"lt.ones(2):view_as(3)", "view_as: argument 'other' must be a tensor, got 3"},
   {"lt.ones(2):type_as()", "type_as: argument 'other' is missing; it takes (self, other)"},
@@ -38,6 +40,20 @@ local cases = {
   {"data.default_collate(1)", "default_collate: argument 'batch' must be a table of names, got 1"},
   {"data.default_collate({{1}, 2})", "default_collate: item 1 must be a table as item 0 is, not 2"},
   {"data.default_collate(knot)", "default_collate: the items are tables that contain themselves"},
+  {"x[{knot}]", "tensor: the data are nested more than 16 deep"},
+  {"x[0 / 0]", "an index must be a whole number, got nan"},
+  {"lt.enumerate(lt.None)", "enumerate: an array, a container, a tensor or a Size is expected, got lt.None"},
+  {"lt.cuda.synchronize(-1)", [[synchronize: argument 'device' must be a device such as "cpu" or "cuda:0", got -1]]},
+  {"lt.cuda.synchronize('cpu')", [[synchronize: a CUDA device such as "cuda:0" is expected, got "cpu"]]},
+  {"lt.cuda.get_device_name('cpu')", [[get_device_name: a CUDA device such as "cuda:0" is expected, got "cpu"]]},
+  {"lt.cuda.memory_allocated('cuda:0', 1)", "memory_allocated takes at most 1 argument (device), 2 given"},
+  {"lt.ones(2, {device = 0.5})", [[there is no device "0.5": it is "cpu" or "cuda:0", "cuda:1" ...]]},
+  {"optim.Optimizer({x}, {})",
+    "Optimizer: this class makes no optimizers: its __init must call self:setup(params, defaults), as those of SGD and Adam do"},
+  {"optim.lr_scheduler.LRScheduler(optim.SGD({x}, {lr = 1}))",
+    "LRScheduler: get_lr() is missing: a class of schedules defines it"},
+  {"call(step_with(nil))", "SGD: params must be an array of tensors, not nil"},
+  {"call(step_with(lt.zeros(2 ^ 40, 0)))", "SGD: params must be an array of tensors, not a tensor of shape {1099511627776, 0} and dtype float32"},
   {"nn.ReLU():named_modules(1)", "named_modules: memo must be a table, not 1"},
   {"nn.ReLU():state_dict(true)", "state_dict: destination must be a table, not true"},
 }
@@ -48,12 +64,20 @@ local function knot()
   return t
 end
 
-local environment = setmetatable({lt = lt, nn = lt.nn, data = lt.data, knot = knot()}, {__index = _G})
+local function step_with(params)
+  local optimizer = lt.optim.SGD({lt.ones(1)}, {lr = 1})
+  optimizer.param_groups[1].params = params
+  return optimizer.step, optimizer
+end
+
+local environment = setmetatable({
+  lt = lt, nn = lt.nn, F = lt.nn.functional, optim = lt.optim, data = lt.data, x = lt.ones(2, 3), knot = knot(), step_with = step_with, call = function(fn, ...) return fn(...) end,
+}, {__index = _G})
 
 describe("refused:", function()
   for _, case in ipairs(cases) do
     it(case[1], function()
-      local fn = setfenv(assert(loadstring("local result = " .. case[1] .. "\nreturn result", "=wrong")), environment)
+      local fn = setfenv(assert(loadstring("local result = " .. case[1] .. " return result", "=wrong")), environment)
       local ok, message = pcall(fn)
       assert.is_false(ok)
       assert.are.equal("wrong:1: " .. case[2], message)
@@ -76,7 +100,17 @@ describe("accepted:", function()
   end)
 
   it("NULL pointers, which equal nil, where an argument may be left out", function()
-    assert.are.equal(2, lt.ones(2):sum(require("ffi").new("void *")):item())
+    local null = require("ffi").new("void *")
+    assert.are.equal(2, lt.ones(2):sum(null):item())
+    local x = lt.ones(2, {requires_grad = true})
+    x.grad = lt.ones(2)
+    x.grad = null
+    assert.is_nil(x.grad)
+  end)
+
+  it("padding as long as memory lasts, by its result alone", function()
+    assert.is_falsy(pcall(lt.nn.functional.pad, lt.ones(2, 3), {0, 2 ^ 44}, "replicate"))
+    assert.is_true(lt.nn.functional.pad(lt.zeros(0, 3), {0, 2 ^ 10}, "replicate").shape == {0, 2 ^ 10 + 3})
   end)
 
   it("triangles of tensors without elements at once, whatever their size", function()

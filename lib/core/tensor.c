@@ -1,6 +1,7 @@
 /* tensor.c - tensor headers: made, aliased, released, read and written. What an operator does to them is in lib/ops. */
 #include "thread.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define SLAB 64 /* headers taken from the system at once; never given back, so that a stale handle can be told */
@@ -236,11 +237,14 @@ static int to_host(const ln_tensor *t, int dtype, ln_tensor **out) {
   return ln_dense((ln_tensor *)t, dtype, out);
 }
 
+/* LuaJIT takes NaNs whose first bits are all ones for values of other types: it must only meet the one that C makes. */
+static double for_lua(double x) { return isnan(x) ? NAN : x; }
+
 int ln_tensor_read(const ln_tensor *t, double *numbers, int64_t *integers) {
   ln_tensor *host;
   if (numbers) {
     LN_TRY(to_host(t, LN_FLOAT64, &host));
-    memcpy(numbers, host->data, sizeof(double) * (size_t)t->numel);
+    for (int64_t i = 0; i < t->numel; i++) numbers[i] = for_lua(((const double *)host->data)[i]);
     ln_tensor_release(host);
   }
   if (integers) {
@@ -265,7 +269,7 @@ int ln_tensor_item(const ln_tensor *t, double *number, int64_t *integer) {
   if (t->numel != 1)
     return ln_fail("item: a tensor of %lld elements cannot be one number (shape %s)", (long long)t->numel, ln_shape_text(t->shape, t->ndim));
   if (t->device == LN_CPU && t->dtype == LN_FLOAT32) {
-    *number = *(const float *)t->data;
+    *number = for_lua(*(const float *)t->data);
     *integer = 0;
     return LN_OK;
   }

@@ -1,5 +1,6 @@
 --- lt.cuda: what CUDA devices there are, their memory, and the libraries that compute on them.
 
+local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
 local ffi = require("ffi")
 
@@ -8,11 +9,23 @@ local cuda = {}
 local counters = {ffi.new("int64_t[1]"), ffi.new("int64_t[1]"), ffi.new("int64_t[1]")}
 local length, flag = ffi.new("int[1]"), ffi.new("bool[1]")
 
-local function device_of(device) return device == nil and 0 or base.device_id(device) end
+-- A function of a device, the first one when none is named; `call` gets its number.
+local function of_device(name, call)
+  local parse = arguments.signature(name, "device:device?")
+  return function(...)
+    local device = parse(...)
+    local id = device == nil and 0 or base.device_id(device)
+    if id < 0 then arguments.fail(("%s: a CUDA device such as \"cuda:0\" is expected, got \"cpu\""):format(name)) end
+    return call(id)
+  end
+end
 
-local function memory(device, which)
-  base.check(C.ln_cuda_memory(device_of(device), counters[1], counters[2], counters[3]))
-  return tonumber(counters[which][0])
+-- A function that gives one of the counters of a device's memory.
+local function counter(name, which)
+  return of_device(name, function(id)
+    base.check(C.ln_cuda_memory(id, counters[1], counters[2], counters[3]))
+    return tonumber(counters[which][0])
+  end)
 end
 
 function cuda.is_available() return C.ln_cuda_is_available() end
@@ -21,17 +34,17 @@ function cuda.device_count() return C.ln_cuda_device_count() end
 function cuda.why_not() return ffi.string(C.ln_cuda_why_not()) end
 --- Waits until the device has done what was asked of it. An index outside its range, or a whole number divided by zero, is found there and raised here, or where a number is
 --- next read.
-function cuda.synchronize(device) base.check(C.ln_cuda_synchronize(device_of(device))) end
-function cuda.memory_allocated(device) return memory(device, 1) end
-function cuda.memory_reserved(device) return memory(device, 2) end
-function cuda.max_memory_allocated(device) return memory(device, 3) end
-function cuda.empty_cache(device) base.check(C.ln_cuda_empty_cache(device_of(device))) end
+cuda.synchronize = of_device("synchronize", function(id) base.check(C.ln_cuda_synchronize(id)) end)
+cuda.memory_allocated = counter("memory_allocated", 1)
+cuda.memory_reserved = counter("memory_reserved", 2)
+cuda.max_memory_allocated = counter("max_memory_allocated", 3)
+cuda.empty_cache = of_device("empty_cache", function(id) base.check(C.ln_cuda_empty_cache(id)) end)
 
-function cuda.get_device_name(device)
+cuda.get_device_name = of_device("get_device_name", function(id)
   local text = ffi.new("char[256]")
-  base.check(C.ln_cuda_name(device_of(device), text, 256))
+  base.check(C.ln_cuda_name(id, text, 256))
   return ffi.string(text)
-end
+end)
 
 --- What is known of NVIDIA's libraries, a line each: the version in use or why there is none, and the work that they did not take. Each is also printed once, when it happens.
 function cuda.libraries()

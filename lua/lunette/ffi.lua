@@ -10,6 +10,7 @@ local each = require("lunette.each")
 local ffi = require("ffi")
 local bit = require("bit")
 local arguments = require("lunette.arguments")
+local kinds = require("lunette.kinds")
 
 local getinfo, getregistry = debug.getinfo, debug.getregistry
 local collectgarbage, tonumber, type, error = collectgarbage, tonumber, type, error
@@ -153,12 +154,9 @@ for id = 0, #base.dtype_name do base.dtype_id[base.dtype_name[id]] = id end
 --- -1 for "cpu", n for "cuda:n", "cuda" or n; nil is the default device.
 function base.device_id(device)
   if device == nil then return registry.default_device or -1 end
-  if device == "cpu" then return -1 end
-  if device == "cuda" then return 0 end
-  if type(device) == "number" then return device end
-  local n = type(device) == "string" and tonumber(device:match("^cuda:(%d+)$"))
-  if not n then base.fail(("there is no device %q: it is \"cpu\" or \"cuda:0\", \"cuda:1\" ..."):format(tostring(device))) end
-  return n
+  local id = kinds.devices[device]
+  if not id then base.fail(("there is no device %q: it is \"cpu\" or \"cuda:0\", \"cuda:1\" ..."):format(tostring(device))) end
+  return id
 end
 
 function base.device_name(id) return id < 0 and "cpu" or "cuda:" .. id end

@@ -58,7 +58,9 @@ end
 local function gathered(list)
   if #list == 0 then fail("an empty list selects nothing: use a slice such as \"0:0\"") end
   local first = list
-  while type(first) == "table" do first = first[1] end
+  for _ = 1, 16 do -- deeper ones, also a list that contains itself, are no tensor
+    if type(first) == "table" then first = first[1] end
+  end
   return create.tensor(list, {dtype = type(first) == "boolean" and "bool" or "int64"})
 end
 

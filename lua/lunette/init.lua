@@ -43,7 +43,8 @@ function lt.set_rng_state(state) lt.default_generator:set_state(state) end
 
 --- for i, x in lt.enumerate(v) do: over an array, a container, a tensor or a Size; i from 0.
 function lt.enumerate(v)
-  if not (type(v) == "table" or type(v) == "userdata" or is_tensor(v) or arguments.is_size(v)) then
+  local meta = type(v) == "userdata" and getmetatable(v)
+  if not (type(v) == "table" or meta and meta.__len or is_tensor(v) or arguments.is_size(v)) then
     fail("enumerate: an array, a container, a tensor or a Size is expected, got " .. arguments.describe(v))
   end
   local i, n, from = -1, #v, type(v) == "table" and 1 or 0

@@ -163,7 +163,7 @@ end
 setmetatable(T, {
   __index = function(_, name)
     local fn = ops.public(name)
-    T[name] = fn
+    if fn then T[name] = fn end
     return fn
   end,
 })

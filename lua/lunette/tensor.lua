@@ -91,10 +91,10 @@ function T.contiguous(t)
   return ops.contiguous(t)
 end
 
-local PIECES = 2 ^ 26 -- a Lua array holds no more
+local LARGEST = 2 ^ 27 -- entries of a Lua array
 
 local function check_pieces(name, t, n)
-  if n > PIECES then fail(("%s: %.0f pieces of a tensor of shape %s are more than an array holds"):format(name, n, tostring(t.shape))) end
+  if n > LARGEST then fail(("%s: %.0f pieces of a tensor of shape %s are more than an array holds"):format(name, n, tostring(t.shape))) end
 end
 
 local function split_evenly(t, size, dim)
@@ -207,11 +207,22 @@ function T.item(t)
   return whole(integer)
 end
 
+-- How many arrays and elements tolist makes of a shape.
+local function entries_of(p)
+  local all, rows = 0, 1
+  for d = 0, p.ndim - 1 do
+    rows = rows * tonumber(p.shape[d])
+    all = all + rows
+  end
+  return all
+end
+
 --- All elements as (nested) Lua arrays; of a 0-dim tensor the element.
 function T.tolist(t)
   local p = pointer(t)
   if p.ndim == 0 then return T.item(t) end
   local n = tonumber(p.numel)
+  if entries_of(p) > LARGEST then fail(("tolist: a tensor of shape %s is more than Lua arrays hold"):format(tostring(t.shape))) end
   local floating = p.dtype <= FLOATS
   local values = floating and ffi.new("double[?]", n + 1) or ffi.new("int64_t[?]", n + 1)
   check(C.ln_tensor_read(p, floating and values or nil, not floating and values or nil))

@@ -10,17 +10,26 @@ local api = {}
 
 local function is_class(value) return type(value) == "table" and getmetatable(value) ~= nil and getmetatable(value).__call ~= nil end
 
---- {name =, fn =, self = the text of the object, for methods; method =, signatures = lists of parameters, as far as they are known}
+--- {name =, fn =, self = the text of the object, for methods; method =, signatures = lists of parameters, as far as they are known}; a method with a
+--- `fn` is what a script writes otherwise.
 local entries = {}
 
 local function add(entry) entries[#entries + 1] = entry end
 
 local KINDS = {number = "float", sizes = "ints", size = "ints"}
 
---- {kind, optional, choices} for a parameter of a declaration.
+--- {name, kind, optional, choices} for a parameter of a signature.
 local function parameter(param)
   local kind = param.kind:match("^%a+") or "tensor"
-  return {kind = KINDS[kind] or kind, optional = param.tail ~= "", choices = param.kind:match("^enum%((.-)%)")}
+  return {name = param.name, kind = KINDS[kind] or kind, optional = param.tail ~= "", choices = param.kind:match("^enum%((.-)%)")}
+end
+
+local function params_of(text)
+  local params = {}
+  for _, param in ipairs(derive.params(text)) do
+    if param.name ~= "*" then params[#params + 1] = parameter(param) end
+  end
+  return params
 end
 
 local forms = {}
@@ -31,12 +40,8 @@ end
 
 local function signatures_of(name, fn)
   local entry = fn and catalog.of(fn)
-  if not (entry and entry.signature) then return forms[name] or forms[name:gsub("_$", "")] end
-  local params = {}
-  for _, param in ipairs(derive.params(entry.signature)) do
-    if param.name ~= "*" then params[#params + 1] = parameter(param) end
-  end
-  return {params}
+  if entry and entry.signature then return {params_of(entry.signature)} end
+  return forms[name] or forms[name:gsub("_$", "")]
 end
 
 --- What the library calls in subclasses of Optimizer and LRScheduler: for who writes one, not for scripts.
@@ -91,7 +96,44 @@ local function tensor_functions()
   for name, fn in pairs(names) do add{name = "lt." .. name, fn = fn, signatures = signatures_of(name, fn)} end
 end
 
+--- What scripts write without a name: indexes, fields, operators. `fn` gets the object first.
+local function add_sign(self, name, fn) add{name = self .. ":" .. name, self = self, method = name, fn = fn} end
+
+local INDEXED = {"tensor", "x.shape", "net", "nn.ModuleList{nn.ReLU()}", "nn.ModuleDict{a = nn.ReLU()}", "nn.ParameterList{nn.Parameter(y)}",
+  "nn.ParameterDict{a = nn.Parameter(y)}", "optimizer", "optimizer.param_groups[1]", "scheduler", "dataset", "loader", "generator", "lt", "nn", "optim"}
+
+local function signs()
+  for _, self in ipairs(INDEXED) do
+    add_sign(self, "index", function(object, key) return object[key] end)
+    if self ~= "generator" then add_sign(self, "length", function(object) return #object end) end
+  end
+  for i = 1, 13 do -- not the packages, which would stay changed
+    add_sign(INDEXED[i], "assign", function(object, key, value)
+      if key ~= nil then object[key] = value end
+    end)
+  end
+  add_sign("tensor", "plus", function(a, b) return a + b end)
+  add_sign("tensor", "subtracted_from", function(a, b) return b - a end)
+  add_sign("tensor", "times", function(a, b) return a * b end)
+  add_sign("tensor", "divides", function(a, b) return b / a end)
+  add_sign("tensor", "modulo", function(a, b) return a % b end)
+  add_sign("tensor", "to_the_power", function(a, b) return a ^ b end)
+  add_sign("tensor", "negated", function(a) return -a end)
+  add_sign("net", "called", function(net, ...) return net(...) end)
+  add_sign("dataset", "item", function(dataset, i) return dataset:get(i) end)
+  for _, name in ipairs{"data", "grad", "requires_grad"} do
+    add_sign("tensor", name, function(x, value) x[name] = value end)
+  end
+  for _, name in ipairs{"lr", "params", "momentum", "bogus"} do
+    add_sign("optimizer", "group_" .. name, function(optimizer, value)
+      optimizer.param_groups[1][name] = value
+      optimizer:step()
+    end)
+  end
+end
+
 local function collect()
+  signs()
   tensor_functions()
   for _, name in ipairs{"grad", "backward", "detect_anomaly", "gradcheck", "gradgradcheck"} do
     add{name = "lt.autograd." .. name, fn = lt.autograd[name]}
@@ -122,6 +164,9 @@ end
 
 collect()
 api.entries = entries
+
+--- The function of an entry for an object, nil for a function.
+function api.method(entry, object) return entry.fn or object[entry.method] end
 
 --- Called after each function that is tried, since some change what the process computes with.
 function api.restore(threads)

@@ -26,9 +26,12 @@ local function by_signature(params, skip)
   return list
 end
 
---- Texts of arguments that the function might well take.
+--- Texts of arguments that the function might well take, and the parameters that they were chosen for, where these are known.
 function choice.arguments(entry)
-  if entry.signatures and math.random(5) > 1 then return by_signature(any(entry.signatures), entry.self and 1 or 0) end
+  if entry.signatures and math.random(5) > 1 then
+    local params = any(entry.signatures)
+    return by_signature(params, entry.self and 1 or 0), params
+  end
   local list = {}
   for i = 1, math.random(0, 4) do list[i] = any(values.plausible[any(USUAL)]) end
   return list

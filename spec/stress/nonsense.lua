@@ -3,7 +3,7 @@
 --
 -- For each function calls that succeed are looked for by chance; then one argument after the other is replaced, in these, by every nonsense value.
 
-local first, step, folder = tonumber(arg[1]), tonumber(arg[2]), arg[3]
+local first_entry, step, folder = tonumber(arg[1]), tonumber(arg[2]), arg[3]
 local guard = require("spec.stress.guard")
 local values = require("spec.stress.values")
 local api = require("spec.stress.api")
@@ -23,30 +23,33 @@ local function arguments_of(list)
   return made, #list
 end
 
+--- Calls `fn` under the limits and complains of an error that a user cannot read. @return did it succeed, and its result
+local function try(text, fn, ...)
+  local ok, result = guard.call(text, fn, ...)
+  local problem = not ok and faults.of(result)
+  if problem then faults.complain(text, problem) end
+  return ok, result
+end
+
 --- Uses what a constructor returned.
 local function use(result)
   if lt.isinstance(result, lt.nn.Module) then return result(lt.ones(2, 3)) end
   return tostring(result)
 end
 
+--- @return did the call succeed, and its result
 local function attempt(entry, self_text, list)
   local text = call_text(entry, self_text, list)
   local made, n = arguments_of(list)
-  local object = entry.self and values.make(self_text)
   local ok, result
   if entry.self then
-    ok, result = guard.call(text, object[entry.method], object, unpack(made, 1, n))
+    local object = values.make(self_text)
+    ok, result = try(text, api.method(entry, object), object, unpack(made, 1, n))
   else
-    ok, result = guard.call(text, entry.fn, unpack(made, 1, n))
+    ok, result = try(text, entry.fn, unpack(made, 1, n))
   end
-  local problem = not ok and faults.of(result)
-  if problem then faults.complain(text, problem) end
-  if ok and type(result) ~= "table" then
-    local used, message = guard.call(text .. ", used", use, result)
-    problem = not used and faults.of(message)
-    if problem then faults.complain(text .. ", used", problem) end
-  end
-  return ok
+  if ok and type(result) ~= "table" then try(text .. ", used", use, result) end
+  return ok, result
 end
 
 local function self_of(entry) return entry.self == "tensor" and any(values.plausible.tensor) or entry.self end
@@ -55,12 +58,13 @@ local function self_of(entry) return entry.self == "tensor" and any(values.plaus
 local function templates(entry)
   local found, known = {{self = self_of(entry)}}, {}
   for _ = 1, TRIES do
-    local self, list = self_of(entry), some_arguments(entry)
+    local self, list, params = self_of(entry), some_arguments(entry)
     local key = call_text(entry, self, list)
     if not known[key] then
       known[key] = true
-      if attempt(entry, self, list) and #list > 0 then
-        list.self = self
+      local ok, result = attempt(entry, self, list)
+      if ok and #list > 0 then
+        list.self, list.params, list.result = self, params, result
         found[#found + 1] = list
         if #found > TEMPLATES then break end
       end
@@ -69,25 +73,69 @@ local function templates(entry)
   return found
 end
 
+local function replaced(list, position, text)
+  local copy = {}
+  for i = 1, #list do copy[i] = list[i] end
+  copy[position] = text
+  return copy
+end
+
 local function poison(entry, template)
   for position = 1, math.min(#template + 1, MOST) do
-    for _, nonsense in ipairs(values.nonsense) do
-      local list = {}
-      for i = 1, #template do list[i] = template[i] end
-      list[position] = nonsense
-      attempt(entry, template.self, list)
+    for _, nonsense in ipairs(values.nonsense) do attempt(entry, template.self, replaced(template, position, nonsense)) end
+  end
+end
+
+-- By name ------------------------------------------------------------------------------------------------------------------------------------
+
+--- "{name = value, ...}" for the texts of a call's arguments and its parameters, of which `first` is the first; without number `left_out`.
+local function by_name(list, params, first, left_out, extra)
+  local parts = {extra}
+  for i, text in ipairs(list) do
+    local param = params[i + first - 1]
+    if i ~= left_out then parts[#parts + 1] = ("[%q] = %s"):format(param and param.name or "surplus", text) end
+  end
+  return "{" .. table.concat(parts, ", ") .. "}"
+end
+
+--- The call with its arguments by name: each replaced by nonsense, each missing, one too many.
+local function poison_names(entry, template)
+  local params, first = template.params, entry.self and 2 or 1
+  for position = 1, math.min(#template, MOST) do
+    for _, nonsense in ipairs(values.nonsense) do attempt(entry, template.self, {by_name(replaced(template, position, nonsense), params, first)}) end
+    attempt(entry, template.self, {by_name(template, params, first, position)})
+  end
+  attempt(entry, template.self, {by_name(template, params, first, nil, "bogus = 1")})
+end
+
+-- Modules ------------------------------------------------------------------------------------------------------------------------------------
+
+--- Runs a module with nonsense, alone and beside an input.
+local function poison_forward(text, module)
+  for _, list in ipairs{values.nonsense, values.plausible.tensor} do
+    for _, nonsense in ipairs(list) do
+      try(("%s(%s)"):format(text, nonsense), module, values.make(nonsense))
+      try(("%s(y, %s)"):format(text, nonsense), module, lt.rand(2, 3), values.make(nonsense))
     end
+  end
+end
+
+local function sweep(entry)
+  for _, template in ipairs(templates(entry)) do
+    poison(entry, template)
+    if template.params then poison_names(entry, template) end
+    if lt.isinstance(template.result, lt.nn.Module) then poison_forward(call_text(entry, template.self, template), template.result) end
   end
 end
 
 local threads = lt.get_num_threads()
 guard.start(folder)
-for i = first, #api.entries, step do
+for i = first_entry, #api.entries, step do
   local entry = api.entries[i]
   guard.at = i
   local seed = 0
   for k = 1, #entry.name do seed = (seed * 31 + entry.name:byte(k)) % 2 ^ 31 end
   math.randomseed(seed)
-  for _, template in ipairs(templates(entry)) do poison(entry, template) end
+  sweep(entry)
   api.restore(threads)
 end

@@ -14,6 +14,7 @@ local TENSORS, MODULES, LARGEST = 16, 6, 20000 -- how many are kept; most elemen
 local DTYPES = {"float32", "float32", "float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool"}
 
 local tensors, modules = {}, {}
+local reshaped = false -- did x.data = y give a tensor another shape? Then gradients, also those that it is, may have the former one.
 
 -- Tensors of every dtype and layout --------------------------------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ local function api_call()
   local list = table.concat(texts, ", ")
   if not entry.self then return ("%s(%s)"):format(entry.name, list), function() return entry.fn(unpack(made, 1, made.n)) end end
   local self, name = self_for(entry)
-  return ("%s:%s(%s)"):format(name, entry.method, list), function() return self[entry.method](self, unpack(made, 1, made.n)) end
+  return ("%s:%s(%s)"):format(name, entry.method, list), function() return api.method(entry, self)(self, unpack(made, 1, made.n)) end
 end
 
 local OPERATORS = {
@@ -100,7 +101,10 @@ local others = {
   function(t, i)
     local k = random(#tensors)
     local other = tensors[k]
-    return ("t%d.data = t%d"):format(i, k), function() t.data = other end
+    return ("t%d.data = t%d"):format(i, k), function()
+      reshaped = reshaped or t.shape ~= other.shape or t.dtype ~= other.dtype
+      t.data = other
+    end
   end,
   function(t, i)
     local k, key = random(#tensors), any{"grad", "requires_grad"}
@@ -172,14 +176,21 @@ local function product(shape)
   return n
 end
 
+-- At least how many entries the arrays of its list have.
+local function entries(shape)
+  local n = 1
+  for i = 0, #shape - 1 do n = n * math.max(1, shape[i]) end
+  return n
+end
+
 --- Raises what is contradictory in a tensor; reads every element.
 local function examine(t)
   local shape, stride = t.shape, t:stride()
   assert(product(shape) == t:numel(), "its number of elements is not that of its shape")
   assert(#shape == t:dim() and #stride == t:dim(), "shape and strides do not have its number of dimensions")
   assert(t:type() == t.dtype and t:element_size() > 0, "it has no dtype")
-  if t:numel() <= LARGEST then assert(t:dim() == 0 or #t:tolist() == t:size(0), "its list has another length") end
-  local grad = t.is_leaf and t.grad
+  if entries(shape) <= LARGEST then assert(t:dim() == 0 or #t:tolist() == t:size(0), "its list has another length") end
+  local grad = not reshaped and t.is_leaf and t.grad
   if grad then assert(grad.shape == shape and grad.dtype == t.dtype, "its gradient has another shape or dtype") end
 end
 

@@ -53,7 +53,7 @@ end
 
 function setters.grad(t, value)
   if value ~= nil and not is_tensor(value) then fail("grad: a tensor or nil is expected, got " .. type(value)) end
-  check(C.ln_tensor_set_grad(pointer(t), value and pointer(value) or nil))
+  check(C.ln_tensor_set_grad(pointer(t), is_tensor(value) and pointer(value) or nil))
 end
 
 function setters.requires_grad(t, value)

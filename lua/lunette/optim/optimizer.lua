@@ -91,6 +91,9 @@ end
 --- Overridden to check the options of a group; called when a group is added or loaded and before each step.
 function Optimizer.check_group() end
 
+--- For classes below without one.
+function Optimizer:__init() refuse(self, "this class makes no optimizers: its __init must call self:setup(params, defaults), as those of SGD and Adam do") end
+
 --- defaults: the options of groups that do not name their own.
 function Optimizer:setup(params, defaults)
   self.defaults, self.param_groups, self.state = defaults, {}, {}
@@ -150,6 +153,7 @@ end
 --- The parameters of a group: how many, their handles, and an array of pointers.
 local function list_of(self, group)
   local list, params = self.lists[group], group.params
+  if type(params) ~= "table" then refuse(self, "params must be an array of tensors, not %s", describe(params)) end
   if list and same_handles(params, list.handles, list.n) then return list end
   list = new_list(self, params)
   self.lists[group] = list
