@@ -156,6 +156,36 @@ typedef struct ln_row_norm {
   void *dweight, *dbias;     /* compute dtype, [size], may be NULL, as dx may */
 } ln_row_norm;
 
+enum ln_recurrent_mode { LN_RNN_TANH, LN_RNN_RELU, LN_LSTM, LN_GRU };
+
+/* One layer of a recurrent network in one direction, all operands of dtype float32 or float64. Steps have rows: sequence b of step t is row
+ * start[t] + b * apart of gates, cells, y and the like, for b below count[t], which never grows with t. Within a row of gates a quantity takes
+ * `hidden` columns: RNN h; LSTM i f g o; GRU n r z q, q being what r multiplies. What of it the last h is multiplied to begins at column
+ * ln_recurrent_column, the rows of w_hh in the same order.
+ *
+ * recurrent: gates hold what the input and the biases give (q: nothing), h and c the states before the first step; it leaves the values of all
+ * gates, cells, y, and in h and c the states after the last step.
+ * recurrent_dx: dh and dc hold the gradients of the last states and become those of the first; it writes the gradients of all gates before their
+ * functions (q: of what it was added up from), the h that each row began with and, with a projection, the h before and the gradient after it. */
+typedef struct ln_recurrent {
+  int dtype, mode;
+  bool reverse;                 /* from the last step to the first */
+  int64_t steps, batch;         /* batch: sequences in all, some of which may have no step */
+  int64_t hidden, size;         /* size: of h, which is smaller where it is projected */
+  const int64_t *start, *count; /* [steps], on the host */
+  int64_t apart;
+  const char *w_hh, *w_hr; /* [rows, size]; [size, hidden] or NULL */
+  const char *bias;        /* of q, [hidden] or NULL */
+  char *gates, *cells, *y; /* [rows, width], [rows, hidden], [rows, size] */
+  char *h, *c;             /* [batch, size], [batch, hidden] */
+  char *full;              /* what w_hr projects: forward [batch, hidden], backward [rows, hidden] */
+  const char *dy;          /* as y, or NULL */
+  const char *h0, *c0;     /* the first states */
+  char *dgates, *before;   /* [rows, width], [rows, size] */
+  char *dh, *dc;           /* as h and c */
+  char *dout, *dfull;      /* with a projection: [rows, size], [batch, hidden] */
+} ln_recurrent;
+
 /* Work along `size` of [outer, size, inner], contiguous: x -> out, and for softmax_dx y, dy -> out. */
 typedef struct ln_rows {
   int dtype;

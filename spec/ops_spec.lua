@@ -107,6 +107,7 @@ for _, info in ipairs(ops.list) do
   end
 end
 
+local SIZES = lt.LongTensor{3, 2, 1}:to("cpu") -- sequences in each step of packed ones
 local ROWS = sample({low = 0.3, high = 1.7}, {2, 5}, 2) -- what a first input of this shape is
 
 --- name -> function of float64 inputs, and the shapes of these.
@@ -155,6 +156,31 @@ local structured = {
   pad_constant = {function(x) return lt.pad_constant(x, {2, 1, -1, 0}, 2) end, {2, 3}},
   pad_edges_dx = {function(x) return lt.pad_edges_dx(x, {1, 2}, "reflect", {2, 3}) end, {2, 6}},
   pad_edges = {function(x) return x:pad({1, 1}, "reflect") * x:pad({0, 2}, "replicate"):pad({2, 1}, "circular")["..., :5"] end, {2, 3}},
+  lstm_layer = {function(x, h, c, a, b, p, q) return (lt.lstm_layer(x, h, c, nil, a, b, p, q)) end, {3, 2, 2}, {2, 3}, {2, 3}, {12, 2}, {12, 3}, {12}, {12}},
+  lstm_layer_last_states = {function(x, h, c, a, b)
+    local _, h_n, c_n = lt.lstm_layer(x:transpose(0, 1), h, c, nil, a, b, {reverse = true})
+    return h_n * c_n
+  end, {2, 3, 2}, {2, 2}, {2, 2}, {8, 2}, {8, 2}},
+  lstm_layer_packed_and_projected = {function(x, h, c, a, b, p, q, r)
+    local y, h_n, c_n = lt.lstm_layer(x - 1, h - 1, c - 1, SIZES, a - 1, b - 1, p, q, r)
+    return lt.cat({y:flatten(), h_n:flatten(), c_n:flatten()})
+  end, {6, 2}, {4, 2}, {4, 3}, {12, 2}, {12, 2}, {12}, {12}, {2, 3}},
+  gru_layer = {function(x, h, a, b, p, q) return (lt.gru_layer(x, h - 1, nil, a - 1, b - 1, p, q)) end, {3, 2, 2}, {2, 3}, {9, 2}, {9, 3}, {9}, {9}},
+  gru_layer_packed_from_the_end = {function(x, h, a, b)
+    local y, h_n = lt.gru_layer(x, h, SIZES, a - 1, b - 1, {reverse = true})
+    return lt.cat({y, h_n})
+  end, {6, 2}, {4, 2}, {6, 2}, {6, 2}},
+  rnn_layer = {function(x, h, a, b, p, q) return (lt.rnn_layer(x, h, nil, a - 1, b - 1, p - 1, q - 1)) end, {3, 2, 2}, {2, 3}, {3, 2}, {3, 3}, {3}, {3}},
+  rnn_layer_of_relu = {function(x, h, a, b)
+    local y, h_n = lt.rnn_layer(x, h, SIZES, a - 1, b - 1, {nonlinearity = "relu", reverse = true})
+    return lt.cat({y, h_n})
+  end, {6, 2}, {4, 3}, {3, 2}, {3, 3}},
+  lstm = {function(x, h, c, ...)
+    local y, h_n, c_n = lt.lstm(x, h, c, nil, {...}, {num_layers = 2})
+    return lt.cat({y:flatten(), h_n:flatten(), c_n:flatten()})
+  end, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}, {8, 2}, {8, 2}, {8, 2}, {8, 2}},
+  gru = {function(x, ...) return (lt.gru(x, nil, nil, {...}, {bidirectional = true})) end, {2, 2, 2}, {6, 2}, {6, 2}, {6, 2}, {6, 2}},
+  rnn = {function(x, ...) return (lt.rnn(x, nil, nil, {...}, {num_layers = 2})) end, {2, 2, 2}, {2, 2}, {2, 2}, {2, 2}, {2, 2}},
   roll = {function(x) return x:roll({1, -4}, {0, 1}) * x:roll(2) end, {2, 3}},
   mse_loss = {function(x, y) return lt.mse_loss(x, y) end, {2, 3}, {2, 3}},
   cross_entropy = {function(x) return lt.cross_entropy(x, lt.LongTensor {2, 0}, {label_smoothing = 0.1}) end, {2, 3}},

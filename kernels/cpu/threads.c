@@ -25,7 +25,7 @@ void ln_set_num_threads(int n) {
 
 int ln_cpu_threads(int64_t work, int64_t grain) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
-  if (work < grain) return 1;
+  if (work < grain || omp_in_parallel()) return 1;
   pthread_once(&once, install_fork_handler);
   int most = ln_get_num_threads();
   int64_t pays = work / grain + 1;

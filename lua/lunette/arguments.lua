@@ -26,7 +26,7 @@
 --     sizes, sizes2 ...     as ints, the array with that many entries; an array becomes a Size
 --     shape, size2, size3 ...  the same, and a number becomes a Size too: {3}, {3, 3}, {3, 3, 3} from 3
 --     ints_or_none          as ints, entries may be lt.None
---     bool string function table tensor tensors (an array) module generator dtype device any
+--     bool string function table tensor tensors (an array) module generator packed (a PackedSequence) dtype device any
 --     map                   a table of names that is never read as options
 --     enum(a|b|c)           one of these strings
 --     none                  lt.None, where nil would mean another default; a parameter that is nil by default takes lt.None as nil anyway
@@ -49,6 +49,7 @@ local concat, sort, pcall, error = table.concat, table.sort, pcall, error
 local arguments = {
   fail = errors.fail, nearest = errors.nearest, hint = errors.hint, strict = errors.strict, None = kinds.None, describe = kinds.describe,
   is_tensor = kinds.is_tensor, is_size = kinds.is_size, is_module = kinds.is_module, is_int = kinds.is_int, read = signature.read,
+  is_packed = kinds.is_packed,
 }
 local fail, literal, None = errors.fail, kinds.literal, kinds.None
 local TOO_MANY = 100 -- behind every other measure of how far a form of an overload got

@@ -46,6 +46,11 @@ local function is_module(x)
   return meta ~= nil and meta.is_lunette_module == true
 end
 
+local function is_packed(x)
+  local meta = type(x) == "userdata" and getmetatable(x)
+  return meta and meta.is_lunette_object and meta.class.is_packed == true
+end
+
 local function is_generator(x)
   if type(x) ~= "cdata" then return false end
   if not generator_test then generator_test = require("lunette.random").is_generator end
@@ -168,10 +173,11 @@ local function array_to_size(v) return type(v) == "table" and to_size(v) or v en
 --- What the texts of tests and conversions refer to.
 kinds.tools = {
   floor = floor, type = type, getmetatable = getmetatable, rawequal = rawequal, next = next, None = None, is_tensor = is_tensor, is_size = is_size,
-  is_module = is_module, is_generator = is_generator, is_int64 = is_int64, is_ints = is_ints, is_ints_or_none = is_ints_or_none, is_tensors = is_tensors,
+  is_module = is_module, is_generator = is_generator, is_packed = is_packed, is_int64 = is_int64,
+  is_ints = is_ints, is_ints_or_none = is_ints_or_none, is_tensors = is_tensors,
   is_array = is_array, istype = istype, handle = false, holds = holds, dtypes = dtypes, devices = devices, to_size = to_size, array_to_size = array_to_size,
 }
-kinds.is_tensor, kinds.is_size, kinds.is_module, kinds.is_int = is_tensor, is_size, is_module, is_int
+kinds.is_tensor, kinds.is_size, kinds.is_module, kinds.is_int, kinds.is_packed = is_tensor, is_size, is_module, is_int, is_packed
 
 -- The table ------------------------------------------------------------------------------------------------------------------------------
 
@@ -196,6 +202,7 @@ local table_of_kinds = {
   tensor = {words = "a tensor", text = "istype(handle, VAR)"},
   tensors = {words = "an array of tensors", text = "is_tensors(VAR)", array = true},
   module = {words = "a module", text = "is_module(VAR)"},
+  packed = {words = "a PackedSequence", text = "is_packed(VAR)"},
   generator = {words = "a generator (lt.Generator())", text = "is_generator(VAR)"},
   table = {words = "a table", text = "type(VAR) == 'table'", fast = OBJECT_OR_ARRAY, array = true},
   map = {words = "a table of names", text = "type(VAR) == 'table'", array = true, map = true},

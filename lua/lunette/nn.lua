@@ -18,8 +18,10 @@ require("lunette.nn.path")
 nn.Parameter = require("lunette.nn.parameter")
 nn.functional = require("lunette.nn.functional")
 nn.init = require("lunette.nn.init")
+nn.utils = require("lunette.nn.utils")
 
-for _, family in ipairs({"container", "linear", "conv", "pooling", "normalization", "dropout", "activation", "flatten", "embedding", "loss"}) do
+for _, family in ipairs({"container", "linear", "conv", "pooling", "normalization", "dropout", "activation", "flatten", "embedding", "loss",
+  "recurrent"}) do
   take(require("lunette.nn." .. family))
 end
 

@@ -1,6 +1,7 @@
 --- The cases of spec/fixtures/layers: reading them, making their modules and inputs, running them.
 
 local lt = require("lunette")
+local is_packed = require("lunette.arguments").is_packed
 local nn = lt.nn
 
 local cases = {}
@@ -108,6 +109,13 @@ function cases.wave(shape, phase)
 end
 
 local function given(word, position, run, wanted)
+  if word == "None" then return nil end
+  if word:sub(1, 1) == "(" then
+    local parts = {}
+    for part in word:sub(2, -2):gmatch("[^,]+") do parts[#parts + 1] = given(part, position + #parts, run, wanted) end
+    return parts
+  end
+  word = word:match("^[^@]+")
   local sizes, kind, number = word:match("^([%dx]+)([+%%*]?)(%d*)$")
   local shape, n = {}, 1
   for size in sizes:gmatch("%d+") do
@@ -122,6 +130,33 @@ local function given(word, position, run, wanted)
   local t = cases.wave(shape, 0.7 * position + run)
   if kind == "*" then t = t * tonumber(number) end
   return (kind == "+" and t:abs() + 0.25 or t):requires_grad_(position == 0 and wanted)
+end
+
+-- What is computed in place must be no leaf.
+local function handed_over(word, x)
+  if type(x) == "table" then
+    local parts = {}
+    for i, part in ipairs(x) do parts[i] = handed_over(word, part) end
+    return parts
+  end
+  if x == nil or x.dtype ~= "float32" then return x end
+  local lengths = word:match("@(.*)$")
+  return lengths and nn.utils.rnn.pack_padded_sequence(x * 1, value("(" .. lengths .. ")"), {enforce_sorted = false}) or x * 1
+end
+
+-- Results one after the other, false for nil, those in arrays and packed sequences too.
+local function flat(out, ...)
+  for i = 1, select("#", ...) do
+    local v = select(i, ...)
+    if is_packed(v) then
+      flat(out, v.data, v.batch_sizes, v.sorted_indices, v.unsorted_indices)
+    elseif type(v) == "table" then
+      flat(out, unpack(v))
+    else
+      out[#out + 1] = v ~= nil and v
+    end
+  end
+  return out
 end
 
 --- The module of a case, with other arguments when they are given, its parameters filled.
@@ -143,12 +178,13 @@ function cases.run(case, module)
   for i = 0, case.runs - 1 do
     if i == case.runs - 1 and case.eval then module:eval() end
     inputs, handed = {}, {}
+    local n = 0
     for word in case.inputs:gmatch("%S+") do
-      local t = given(word, #inputs, i, case.backward)
-      inputs[#inputs + 1] = t
-      handed[#handed + 1] = t.dtype == "float32" and t * 1 or t -- what is computed in place must be no leaf
+      local t = given(word, n, i, case.backward)
+      n = n + 1
+      inputs[n], handed[n] = t, handed_over(word, t)
     end
-    results = {module(unpack(handed))}
+    results = flat({}, module(unpack(handed, 1, n)))
   end
   if case.backward and results[1].requires_grad then (results[1] * cases.wave({results[1].shape:unpack()}, 1)):sum():backward() end
   return results, inputs, handed

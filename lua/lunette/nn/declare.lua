@@ -22,7 +22,8 @@
 -- parameters, buffers   in order: name, dtype if it is not the layer's, shape, starting value, condition, as in
 --             "num_batches_tracked:int64() = 0 if track_running_stats"; shape, value and condition are Lua expressions over arguments and fields.
 --             A tensor among the arguments of that name is taken as it is; a name alone is only that
--- text        what stands in the brackets of the layer's text: `a` is a=value, `!a` the value alone, `a?` is left out at its default, `'a'` is quoted
+-- text        what stands in the brackets of the layer's text: `a` is a=value, `!a` the value alone, `a?` is left out at its default, `'a'` is quoted,
+--             `.a` is a float whatever its value
 -- parent      the class below nn.Module that holds methods
 --
 -- Methods that a layer adds: setup(self, given) after the fields are stored, for checks and fields that need several arguments; given holds the
@@ -173,7 +174,7 @@ end
 -- A value as the text shows it. Lua does not tell 1 from 1.0: a number of any kind is a float when it is the default, else as short as it can be.
 local function shown(word, value)
   if word.bool and type(value) ~= "boolean" then value = value ~= nil end
-  if word.number and value == word.default then return repr.float(value) end
+  if word.float or word.number and value == word.default then return repr.float(value) end
   if type(value) == "string" and not word.quoted then return value end
   return repr.value(value)
 end
@@ -203,7 +204,8 @@ end
 -- Reading a declaration --------------------------------------------------------------------------------------------------------------------
 
 local function read_word(text, params)
-  local word = {bare = text:find("^!") ~= nil, optional = text:find("?", 1, true) ~= nil, quoted = text:find("'", 1, true) ~= nil}
+  local word = {bare = text:find("^!") ~= nil, optional = text:find("?", 1, true) ~= nil, quoted = text:find("'", 1, true) ~= nil,
+    float = text:find(".", 1, true) ~= nil}
   word.name = text:match("[%w_]+")
   local param = params[word.name]
   if param then
