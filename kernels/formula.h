@@ -39,6 +39,11 @@ LN_VECTOR2(pow)
 LN_VECTOR2(atan2)
 #endif
 
+/* With multiply-adds our own erf of float is faster than glibc's vectors; where those are missing it lets loops become vectors at all. */
+#if !defined(__cplusplus) && LN_IS(LN_TYPE) == LN_IS_f32 && (defined(__FMA__) || !defined(LN_HAVE_LIBMVEC))
+#define LN_OWN_ERF
+#endif
+
 #define K(n) ((ln_t)(n))
 /* Conditions are as wide as the values, so that loops over both vectorise. */
 #define gt(a, b) ((ln_truth)((a) > (b)))
@@ -113,11 +118,30 @@ LN_INLINE ln_t ln_attr(double v) { return (ln_t)v; }
 #define isfinite(x) (LN_M(fabs)(x) < (ln_t)INFINITY)
 LN_INLINE ln_t sigmoid(ln_t x) { return 1 / (1 + LN_M(exp)(-x)); }
 LN_INLINE ln_t softplus(ln_t x) { return maximum(x, 0) + LN_M(log1p)(LN_M(exp)(-LN_M(fabs)(x))); }
-/* x times the normal density; 0 at infinity. */
-LN_INLINE ln_t bell(ln_t x) {
-  ln_t t = minimum(maximum(x, -40), 40);
-  return t * (ln_t)0.3989422804014327 * LN_M(exp)(t * t * (ln_t)-0.5);
+#ifdef LN_OWN_ERF
+/* p * t + c, fused where the instruction set can. */
+#ifdef __FMA__
+#define LN_HORNER(p, t, c) __builtin_fmaf(p, t, c)
+#else
+#define LN_HORNER(p, t, c) ((p) * (t) + (c))
+#endif
+/* |x| times a quotient of polynomials in x^2, fitted to erf(x) / x up to 3.9, where erf is 1 in float; within 4e-7 of it. */
+LN_INLINE float ln_erf(float x) {
+  float size = LN_M(fabs)(x), a = size > 3.9f ? 3.9f : size, t = a * a;
+  float p = LN_HORNER(2.0148088e-8f, t, -1.9631841e-6f);
+  p = LN_HORNER(p, t, 1.4059627e-4f);
+  p = LN_HORNER(p, t, 3.6321860e-3f);
+  p = LN_HORNER(p, t, 5.0344631e-2f);
+  p = LN_HORNER(p, t, 1.9817999e-1f);
+  p = LN_HORNER(p, t, 1.1283791f);
+  float q = LN_HORNER(9.4055536e-4f, t, 1.4207674e-2f);
+  q = LN_HORNER(q, t, 1.1427996e-1f);
+  q = LN_HORNER(q, t, 5.0896418e-1f);
+  q = LN_HORNER(q, t, 1.0f);
+  float y = a * p / q;
+  return LN_M(copysign)(y > 1 ? 1 : y, x);
 }
+#endif
 LN_INLINE ln_t modulo(ln_t a, ln_t b) {
   ln_t r = LN_M(fmod)(a, b);
   return ((r != 0) & ((r < 0) != (b < 0))) ? r + b : r;
@@ -142,7 +166,11 @@ LN_INLINE ln_t floordiv(ln_t a, ln_t b) {
 #define tan(x) LN_M(tan)(x)
 #define atan(x) LN_M(atan)(x)
 #define tanh(x) LN_M(tanh)(x)
+#ifdef LN_OWN_ERF
+#define erf(x) ln_erf(x)
+#else
 #define erf(x) LN_M(erf)(x)
+#endif
 #define pow(a, b) LN_M(pow)(a, b)
 #define atan2(a, b) LN_M(atan2)(a, b)
 #define sqrt(x) LN_M(sqrt)(x)
