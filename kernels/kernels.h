@@ -231,16 +231,22 @@ typedef struct ln_nonzero {
   ln_loop loop;
 } ln_nonzero;
 
-/* Parameters of one optimizer step over one tensor; contiguous, p and g of dtype, state of dtype. */
+/* One step of a rule of optim.def over one parameter; all arrays contiguous, of dtype. */
+enum {
+#define RULE(name, states, scalars, ...) LN_RULE_##name,
+#include "optim.def"
+  LN_RULES
+};
+
+enum { LN_STEP_STATES = 3, LN_STEP_SCALARS = 10 };
+
 typedef struct ln_step {
-  int dtype;
+  int rule, dtype;
   int64_t n;
   char *p;
   const char *g;
-  char *m, *v, *vmax; /* momentum buffer or exp_avg, exp_avg_sq, max_exp_avg_sq; NULL when unused */
-  bool first, nesterov, maximize, decoupled;
-  double lr, momentum, dampening, weight_decay, beta1, beta2, eps;
-  double correction1, correction2; /* 1 - beta^step */
+  char *states[LN_STEP_STATES]; /* by the index that the rule gives them; NULL when unused */
+  double scalars[LN_STEP_SCALARS];
 } ln_step;
 
 /* The failure that says just that: collecting garbage and trying again may help. */

@@ -252,10 +252,15 @@ void ln_generator_set(ln_generator *g, uint64_t seed, uint64_t offset);
 void ln_generator_use(ln_generator *g);
 
 /* -- Optimizers: one call a step for all parameters; parameters without gradient are passed over -- */
-int ln_sgd_step(ln_tensor *const *params, ln_tensor *const *momentum_buffers, const bool *first, int n, double lr, double momentum, double dampening,
-                double weight_decay, bool nesterov, bool maximize);
-int ln_adam_step(ln_tensor *const *params, ln_tensor *const *exp_avgs, ln_tensor *const *exp_avg_sqs, ln_tensor *const *max_exp_avg_sqs, int n,
-                 const int64_t *step, double lr, double beta1, double beta2, double eps, double weight_decay, bool decoupled, bool maximize);
+typedef struct ln_step_rule { /* a row of kernels/optim.def; names are separated by spaces, in the order of their indices */
+  const char *name;
+  const char *states;
+  const char *scalars;
+} ln_step_rule;
+const ln_step_rule *ln_step_rule_at(int index); /* NULL behind the last */
+/* states: an array of n tensors for each state, NULL for one that is not used; there are 3. scalars: those of parameter i begin at i * stride, which
+ * is 0 where all parameters have the same; there are 10. */
+int ln_optim_step(const char *op, int rule, ln_tensor *const *params, ln_tensor *const *const *states, int n, const double *scalars, int stride);
 
 /* -- Files --
  * Regular files only. What is saved goes to a temporary file in the same folder, is synced and takes the target's place, so that the target is the

@@ -1,66 +1,50 @@
-/* optim.cu - one optimizer step over one tensor. The order of operations is PyTorch's. */
+/* optim.cu - one step of a rule of optim.def over one tensor. */
 #include "cuda.h"
 
 namespace cuda::optim {
 
-template <class T> struct sgd {
-  ln_step s;
-  LN_DEVICE void operator()(int64_t i) const {
-    const int type = LN_FIXED(DTYPE_0, s.dtype), item = ln_gpu_size_of(type);
-    T p = ln_load<T>(s.p + i * item, type), g = ln_load<T>(s.g + i * item, type);
-    if (s.maximize) g = -g;
-    g += (T)s.weight_decay * p;
-    if (s.m) {
-      T m = s.first ? g : (T)s.momentum * ln_load<T>(s.m + i * item, type) + (T)(1 - s.dampening) * g;
-      ln_store<T>(s.m + i * item, type, m);
-      g = s.nesterov ? g + (T)s.momentum * m : m;
-    }
-    ln_store<T>(s.p + i * item, type, p - (T)s.lr * g);
-  }
-};
+template <class T> LN_DEVICE T larger(T a, T b) { return a > b ? a : b; }
 
-template <class T> struct adam {
-  ln_step s;
-  T shrink, size, root2;
-  LN_DEVICE void operator()(int64_t i) const {
-    const int type = LN_FIXED(DTYPE_0, s.dtype), item = ln_gpu_size_of(type);
-    T p = ln_load<T>(s.p + i * item, type), g = ln_load<T>(s.g + i * item, type);
-    T m = ln_load<T>(s.m + i * item, type), v = ln_load<T>(s.v + i * item, type);
-    if (s.maximize) g = -g;
-    if (s.decoupled)
-      p *= shrink;
-    else
-      g += (T)s.weight_decay * p;
-    m += (T)(1 - s.beta1) * (g - m);
-    v = (T)s.beta2 * v + (T)(1 - s.beta2) * g * g;
-    ln_store<T>(s.m + i * item, type, m);
-    ln_store<T>(s.v + i * item, type, v);
-    if (s.vmax) {
-      T top = ln_load<T>(s.vmax + i * item, type);
-      v = top > v ? top : v;
-      ln_store<T>(s.vmax + i * item, type, v);
-    }
-    ln_store<T>(s.p + i * item, type, p - size * (m / (sqrt(v) / root2 + (T)s.eps)));
-  }
-};
+#define ROOT(x) ((ln_t)sqrt((ln_t)(x)))
+#define SIZE(x) ((ln_t)fabs((ln_t)(x)))
+#define LARGER(a, b) larger<ln_t>(a, b)
+#define HAS(state) (state##_given)
+#define SCALAR(i, name) const ln_t name = (ln_t)s.scalars[i];
+#define LOAD(i, name)                            \
+  const bool name##_given = s.states[i] != NULL; \
+  ln_t name = name##_given ? ln_load<ln_t>(s.states[i] + at, type) : (ln_t)0;
+#define STORE(i, name) \
+  if (name##_given) ln_store<ln_t>(s.states[i] + at, type, name);
+
+#define RULE(rule, STATES, SCALARS, ...)                                                        \
+  template <class ln_t> struct rule {                                                           \
+    ln_step s;                                                                                  \
+    LN_DEVICE void operator()(int64_t i) const {                                                \
+      const int type = LN_FIXED(DTYPE_0, s.dtype);                                              \
+      const int64_t at = i * ln_gpu_size_of(type);                                              \
+      ln_t p = ln_load<ln_t>(s.p + at, type), g = ln_load<ln_t>(s.g + at, type);                \
+      STATES(LOAD) SCALARS(SCALAR) __VA_ARGS__ STATES(STORE) ln_store<ln_t>(s.p + at, type, p); \
+    }                                                                                           \
+  };
+#include "../optim.def"
 
 } // namespace cuda::optim
 
 #ifdef LN_HOST_CODE
 #include "cuda.h"
 
-template <class T> static const char *adam_run(const ln_step *s, int device) {
-  T shrink = (T)(1 - s->lr * s->weight_decay), size = (T)(s->lr / s->correction1), root2 = (T)sqrt(s->correction2);
-  return ln_each(device, s->n, cuda::optim::adam<T>{*s, shrink, size, root2}, ln_fixed::dtype(s->dtype));
+template <class F> static const char *launch(const ln_step *s, int device) { return ln_each(device, s->n, F{*s}, ln_fixed::dtype(s->dtype)); }
+
+template <class T> static const char *step(const ln_step *s, int device) {
+  static const char *(*const rules[])(const ln_step *, int) = {
+#define RULE(rule, STATES, SCALARS, ...) launch<cuda::optim::rule<T>>,
+#include "../optim.def"
+  };
+  return rules[s->rule](s, device);
 }
 
-const char *ln_gpu_sgd(const ln_step *s, int device) {
-#define SGD(T) ln_each(device, s->n, cuda::optim::sgd<T>{*s}, ln_fixed::dtype(s->dtype))
-  LN_BY_FLOAT(s->dtype, SGD);
-}
-
-const char *ln_gpu_adam(const ln_step *s, int device) {
-#define ADAM(T) adam_run<T>(s, device)
-  LN_BY_FLOAT(s->dtype, ADAM);
+const char *ln_gpu_optim_step(const ln_step *s, int device) {
+#define STEP(T) step<T>(s, device)
+  LN_BY_FLOAT(s->dtype, STEP);
 }
 #endif

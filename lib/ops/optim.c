@@ -1,7 +1,8 @@
 /* optim.c - optimizer steps over all parameters in one call. Parameters without a gradient are passed over. */
 #include "../tensor.h"
 
-#include <math.h>
+#include <assert.h>
+#include <string.h>
 
 /* A gradient as the kernels want it: dense, of the parameter's dtype. */
 static int ready_gradient(const ln_tensor *p, ln_tensor **out) { return ln_dense(p->grad, p->dtype, out); }
@@ -39,7 +40,7 @@ static int check_all(const char *op, ln_tensor *const *params, int n, ln_tensor 
 }
 
 /* Runs the step on the parameter's own memory, or on a dense copy that is written back. */
-static int run(const char *op, ln_tensor *p, ln_step *s, bool adam) {
+static int run(const char *op, ln_tensor *p, ln_step *s) {
   ln_tensor *g, *dense;
   LN_TRY(ready_gradient(p, &g));
   int status = ln_dense(p, p->dtype, &dense);
@@ -48,8 +49,7 @@ static int run(const char *op, ln_tensor *p, ln_step *s, bool adam) {
     s->n = p->numel;
     s->p = dense->data;
     s->g = g->data;
-    const ln_kernels *k = ln_kernels_of(p->device);
-    status = ln_kernel_status(op, (adam ? k->adam : k->sgd)(s, p->device));
+    status = ln_kernel_status(op, ln_kernels_of(p->device)->optim_step(s, p->device));
     if (status == LN_OK && dense != p) status = ln_copy_into(p, dense);
     p->storage->version++;
     ln_tensor_release(dense);
@@ -58,46 +58,30 @@ static int run(const char *op, ln_tensor *p, ln_step *s, bool adam) {
   return status;
 }
 
-int ln_sgd_step(ln_tensor *const *params, ln_tensor *const *momentum_buffers, const bool *first, int n, double lr, double momentum, double dampening,
-                double weight_decay, bool nesterov, bool maximize) {
-  if (momentum == 0) momentum_buffers = NULL;
-  LN_TRY(check_all("SGD", params, n, &momentum_buffers, 1));
-  for (int i = 0; i < n; i++) {
-    if (!params[i]->grad) continue;
-    ln_tensor *m = momentum_buffers ? momentum_buffers[i] : NULL;
-    ln_step s = {.m = m ? m->data : NULL,
-                 .first = m && first[i],
-                 .nesterov = nesterov,
-                 .maximize = maximize,
-                 .lr = lr,
-                 .momentum = momentum,
-                 .dampening = dampening,
-                 .weight_decay = weight_decay};
-    LN_TRY(run("SGD", params[i], &s, false));
-  }
-  return LN_OK;
-}
+/* -- The rules -- */
 
-int ln_adam_step(ln_tensor *const *params, ln_tensor *const *exp_avgs, ln_tensor *const *exp_avg_sqs, ln_tensor *const *max_exp_avg_sqs, int n,
-                 const int64_t *step, double lr, double beta1, double beta2, double eps, double weight_decay, bool decoupled, bool maximize) {
-  const char *op = decoupled ? "AdamW" : "Adam";
-  LN_TRY(check_all(op, params, n, (ln_tensor *const *const[]){exp_avgs, exp_avg_sqs, max_exp_avg_sqs}, 3));
+#define NAME_OF(i, name) #name " "
+#define INDEX_FITS_STATES(i, name) static_assert((i) < LN_STEP_STATES, #name);
+#define INDEX_FITS_SCALARS(i, name) static_assert((i) < LN_STEP_SCALARS, #name);
+#define RULE(rule, STATES, SCALARS, ...) STATES(INDEX_FITS_STATES) SCALARS(INDEX_FITS_SCALARS)
+#include "../../kernels/optim.def"
+
+static const ln_step_rule rules[LN_RULES] = {
+#define RULE(rule, STATES, SCALARS, ...) [LN_RULE_##rule] = {#rule, STATES(NAME_OF), SCALARS(NAME_OF)},
+#include "../../kernels/optim.def"
+};
+
+const ln_step_rule *ln_step_rule_at(int index) { return index >= 0 && index < LN_RULES ? &rules[index] : NULL; }
+
+int ln_optim_step(const char *op, int rule, ln_tensor *const *params, ln_tensor *const *const *states, int n, const double *scalars, int stride) {
+  LN_TRY(check_all(op, params, n, states, LN_STEP_STATES));
   for (int i = 0; i < n; i++) {
     if (!params[i]->grad) continue;
-    ln_tensor *top = max_exp_avg_sqs ? max_exp_avg_sqs[i] : NULL;
-    ln_step s = {.m = exp_avgs[i]->data,
-                 .v = exp_avg_sqs[i]->data,
-                 .vmax = top ? top->data : NULL,
-                 .maximize = maximize,
-                 .decoupled = decoupled,
-                 .lr = lr,
-                 .beta1 = beta1,
-                 .beta2 = beta2,
-                 .eps = eps,
-                 .weight_decay = weight_decay,
-                 .correction1 = 1 - pow(beta1, (double)step[i]),
-                 .correction2 = 1 - pow(beta2, (double)step[i])};
-    LN_TRY(run(op, params[i], &s, true));
+    ln_step s = {.rule = rule};
+    for (int k = 0; k < LN_STEP_STATES; k++)
+      if (states[k]) s.states[k] = states[k][i]->data;
+    memcpy(s.scalars, scalars + (int64_t)i * stride, sizeof s.scalars);
+    LN_TRY(run(op, params[i], &s));
   }
   return LN_OK;
 }

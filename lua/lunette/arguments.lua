@@ -11,7 +11,7 @@
 --
 --     name:kinds            required
 --     name:kinds?           nil when left out
---     name:kinds=default    a number, true, false, inf, -inf, {}, nil or a word, which is a string
+--     name:kinds=default    a number, true, false, inf, -inf, {}, an array of numbers {0.9,0.999}, nil or a word, which is a string
 --     name  name?           a tensor
 --     name:kinds...         the last one by position: gathers all remaining values in an array; one array is taken as it is
 --     *                     what follows is given by name only
@@ -21,6 +21,7 @@
 --
 --     int, number (float)   a whole number that a Lua number holds exactly; any number
 --     scalar                a number, a boolean or an int64_t
+--     numbers numbers2 ...  an array of numbers; of 2 ...
 --     ints                  a whole number, or an array or Size of them; an array has at most 32 entries
 --     size                  an array or Size of whole numbers
 --     sizes, sizes2 ...     as ints, the array with that many entries; an array becomes a Size

@@ -140,6 +140,16 @@ local function holds(o, count)
   return next(o, key) == nil
 end
 
+-- An array of numbers in a range: `count` of them, unless that is nil.
+local function is_numbers(v, count, low, high, low_open, high_open)
+  if type(v) ~= "table" or #v > MOST or count and #v ~= count or not is_array(v, #v) then return false end
+  for i = 1, #v do
+    local x = v[i]
+    if type(x) ~= "number" or not (x >= low and x <= high) or low_open and x == low or high_open and x == high then return false end
+  end
+  return true
+end
+
 local dtypes = {}
 for name in ("float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 bool"):gmatch("%S+") do dtypes[name] = true end
 
@@ -173,9 +183,9 @@ local function array_to_size(v) return type(v) == "table" and to_size(v) or v en
 --- What the texts of tests and conversions refer to.
 kinds.tools = {
   floor = floor, type = type, getmetatable = getmetatable, rawequal = rawequal, next = next, None = None, is_tensor = is_tensor, is_size = is_size,
-  is_module = is_module, is_generator = is_generator, is_packed = is_packed, is_int64 = is_int64,
-  is_ints = is_ints, is_ints_or_none = is_ints_or_none, is_tensors = is_tensors,
-  is_array = is_array, istype = istype, handle = false, holds = holds, dtypes = dtypes, devices = devices, to_size = to_size, array_to_size = array_to_size,
+  is_module = is_module, is_generator = is_generator, is_packed = is_packed, is_int64 = is_int64, is_ints = is_ints,
+  is_ints_or_none = is_ints_or_none, is_tensors = is_tensors, is_numbers = is_numbers, is_array = is_array, istype = istype, handle = false,
+  holds = holds, dtypes = dtypes, devices = devices, to_size = to_size, array_to_size = array_to_size,
 }
 kinds.is_tensor, kinds.is_size, kinds.is_module, kinds.is_int, kinds.is_packed = is_tensor, is_size, is_module, is_int, is_packed
 
@@ -199,6 +209,7 @@ local table_of_kinds = {
   shape = {words = "a RANGE whole number or AMOUNT of them", text = INTS, range = true, array = true, convert = "to_size(VAR, COUNT)"},
   ints_or_none = {words = "a RANGE whole number, lt.None or an array of them",
     text = "(" .. INTS .. " or is_ints_or_none(VAR, LOW, HIGH, COUNT))", range = true, array = true},
+  numbers = {words = "an array of RANGE numbers", text = "is_numbers(VAR, COUNT, EDGES)", range = true, array = true},
   tensor = {words = "a tensor", text = "istype(handle, VAR)"},
   tensors = {words = "an array of tensors", text = "is_tensors(VAR)", array = true},
   module = {words = "a module", text = "is_module(VAR)"},

@@ -48,6 +48,13 @@ local function bounds(range)
   return out
 end
 
+-- A range for is_numbers: its ends, and whether they are left out.
+local function edges(range)
+  range = range or {low = -huge, high = huge}
+  local function text(x) return x == huge and "1e999" or x == -huge and "-1e999" or ("%.17g"):format(x) end
+  return ("%s, %s, %s, %s"):format(text(range.low), text(range.high), range.low_open == true, range.high_open == true)
+end
+
 -- The least and the largest whole number of a range.
 local function whole_limits(range)
   if not range then return -EXACT, EXACT end
@@ -75,10 +82,11 @@ local function read_kind(word)
   local range = read_range(range_text)
   assert(not range or base.range, word .. " takes no range")
   local low, high = whole_limits(range)
-  local fillings = {BOUNDS = bounds(range), LOW = ("%.17g"):format(low), HIGH = ("%.17g"):format(high), COUNT = count == "" and "nil" or count}
+  local fillings = {BOUNDS = bounds(range), EDGES = edges(range), LOW = ("%.17g"):format(low), HIGH = ("%.17g"):format(high), COUNT = count == "" and "nil" or count}
+  local words = base.words:gsub("an array of RANGE numbers", count == "" and "%0" or "an array of " .. count .. " RANGE numbers")
   local function fill(text) return text and (text:gsub("%u+", fillings)) end
   return {
-    words = with_range(base.words, range):gsub("AMOUNT", count == "" and "an array" or count), text = fill(base.text), fast = fill(base.fast),
+    words = with_range(words, range):gsub("AMOUNT", count == "" and "an array" or count), text = fill(base.text), fast = fill(base.fast),
     convert = fill(base.convert), array = base.array, map = base.map,
   }
 end
@@ -103,6 +111,11 @@ local function read_default(text)
   local value = constants[text]
   if value ~= nil then return value end
   if text == "nil" then return nil end
+  if text:sub(1, 1) == "{" then
+    local list = {}
+    for number in text:gmatch("[^{},]+") do list[#list + 1] = assert(tonumber(number), text) end
+    return list
+  end
   return tonumber(text) or text:match("^\"(.*)\"$") or text
 end
 

@@ -172,13 +172,15 @@ describe("a parameter group", function()
   it("is checked again at each step", function()
     local opt = optim.SGD({parameter(1)}, {lr = 0.1})
     opt.param_groups[1].lr = "much"
-    refused('SGD: lr must be a number of at least 0, not the string "much"', opt.step, opt)
+    refused([[SGD: argument 'lr' must be a number of at least 0, got the string "much"]], opt.step, opt)
     opt.param_groups[1].lr = 0.1
     opt.param_groups[1].maximize = 1
-    refused("SGD: maximize must be true or false, not 1", opt.step, opt)
+    refused("SGD: argument 'maximize' must be true or false, got 1", opt.step, opt)
+    opt.param_groups[1].maximize, opt.param_groups[1].lr = false, nil
+    refused("SGD: lr of a group is nil", opt.step, opt)
     opt = optim.Adam({parameter(1)})
     opt.param_groups[1].betas = 0.9
-    refused("Adam: betas must be an array of two numbers, not 0.9", opt.step, opt)
+    refused("Adam: argument 'betas' must be an array of 2 numbers between 0 and 1, got 0.9", opt.step, opt)
   end)
 
   it("shares no parameter with another one", function()
@@ -221,7 +223,7 @@ describe("load_state_dict", function()
     {"has 'momentum_buffer', which this optimizer does not keep", function(d) d.state[0].momentum_buffer = lt.ones(2) end},
     {"the state of parameter 0 in the state dict must be a table, not 3", function(d) d.state[0] = 3 end},
     {"a group has no option 'beta'; did you mean 'betas'?", function(d) d.param_groups[1].beta = 0.9 end},
-    {"lr must be a number of at least 0, not -1", function(d) d.param_groups[1].lr = -1 end},
+    {"argument 'lr' must be a number of at least 0, got -1", function(d) d.param_groups[1].lr = -1 end},
     {"param_groups[1] of the state dict must be a table with params", function(d) d.param_groups[1] = 3 end},
     {"param_groups[1] of the state dict must be a table with params", function(d) d.param_groups[1].params = nil end},
     {"param_groups[1] of the state dict has 2 parameters, the optimizer's 1", function(d) d.param_groups[1].params = {0, 1} end},

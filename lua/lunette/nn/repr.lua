@@ -41,6 +41,11 @@ function repr.value(x)
   if kind == "number" then return repr.number(x) end
   if kind == "string" then return repr.string(x) end
   if arguments.is_size(x) then return repr.tuple(x) end
+  if kind == "table" and getmetatable(x) == nil and #x > 0 then
+    local out = {}
+    for i, item in ipairs(x) do out[i] = repr.value(item) end
+    return "(" .. table.concat(out, ", ") .. ")"
+  end
   return tostring(x)
 end
 

@@ -1,14 +1,15 @@
 --- optim: optimizers, and optim.lr_scheduler.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
-local adam = require("lunette.optim.adam")
 
 local optim = {
   Optimizer = require("lunette.optim.optimizer"),
-  SGD = require("lunette.optim.sgd"),
-  Adam = adam.Adam,
-  AdamW = adam.AdamW,
+  LBFGS = require("lunette.optim.lbfgs"),
   lr_scheduler = require("lunette.optim.lr_scheduler"),
 }
+for _, classes in ipairs{require("lunette.optim.rules"), require("lunette.optim.matrices")} do
+  for name, class in each(classes) do optim[name] = class end
+end
 
 return arguments.strict(optim, "optim")

@@ -18,24 +18,32 @@ local type, ipairs, rawequal, setmetatable = type, ipairs, rawequal, setmetatabl
 local Optimizer = object.class("Optimizer")
 Optimizer.subclass = object.subclass
 
--- What this file raises on behalf of a class: "SGD: ...".
+--- Raises an error on behalf of the class: "SGD: ...".
 local function refuse(self, format, ...) fail(("%s: " .. format):format(self.class.__name, ...)) end
+Optimizer.refuse = refuse
 
 -- Groups ---------------------------------------------------------------------------------------------------------------------------------
 
---- A list of parameters, copied from an array or a single tensor.
+-- A parameter, and its name where it comes as {name, parameter}, as named_parameters gives them.
+local function unnamed(p)
+  if type(p) == "table" and type(p[1]) == "string" then return p[2], p[1] end
+  return p
+end
+
+--- The parameters of an array or a single tensor, copied; and their names, if all have one.
 local function checked_params(self, params)
   if is_tensor(params) then return {params} end
   if type(params) ~= "table" then refuse(self, "params must be an array of tensors or of groups, not %s", describe(params)) end
   if #params == 0 then refuse(self, "the array of parameters is empty") end
-  local list = {}
+  local list, names = {}, {}
   for i = 1, #params do
-    local p = params[i]
+    local p, name = unnamed(params[i])
     if not is_tensor(p) then refuse(self, "parameter %d must be a tensor, not %s", i, describe(p)) end
     if not p.is_leaf then refuse(self, "parameter %d is no leaf, it was computed by %s", i, tostring(p.grad_fn)) end
-    list[i] = p
+    list[i], names[#names + 1] = p, name
   end
-  return list
+  if #names > 0 and #names < #list then refuse(self, "%d of %d parameters have a name; name all or none", #names, #list) end
+  return list, names[1] and names or nil
 end
 
 local function check_unique(self, new)
@@ -53,11 +61,12 @@ end
 -- What schedules note in a group.
 local SCHEDULED = {initial_lr = true, max_lr = true, min_lr = true, max_momentum = true, base_momentum = true}
 
--- The names that a group may hold: the options of the optimizer, `params`, and what schedules note.
+-- The names that a group may hold: the options of the optimizer, `params` and their names, and what schedules note.
 local function check_option(self, key)
-  if self.defaults[key] ~= nil or SCHEDULED[key] or key == "params" then return end
+  local options = self.known_options or self.defaults
+  if options[key] ~= nil or SCHEDULED[key] or key == "params" or key == "param_names" then return end
   local names = {"params"}
-  for name in each(self.defaults) do names[#names + 1] = name end
+  for name in each(options) do names[#names + 1] = name end
   table.sort(names)
   refuse(self, "a group has no option '%s'%s", tostring(key), arguments.hint(key, names))
 end
@@ -72,17 +81,20 @@ local function guarded(self, group)
   })
 end
 
+-- An array has to be a group's own.
+local function own(value) return type(value) == "table" and {unpack(value)} or value end
+
 --- Adds a table with `params` and, by name, what differs from the defaults.
 function Optimizer:add_param_group(group)
   object.check_self(self, Optimizer, "add_param_group")
   if type(group) ~= "table" or group.params == nil then refuse(self, "a group is a table with params, not %s", describe(group)) end
   local new = {}
-  for key, value in each(self.defaults) do new[key] = value end
+  for key, value in each(self.defaults) do new[key] = own(value) end
   for key, value in each(group) do
     check_option(self, key)
-    new[key] = value
+    new[key] = own(value)
   end
-  new.params = checked_params(self, group.params)
+  new.params, new.param_names = checked_params(self, group.params)
   check_unique(self, new)
   self:check_group(new)
   self.param_groups[#self.param_groups + 1] = guarded(self, new)
@@ -92,27 +104,50 @@ end
 function Optimizer.check_group() end
 
 --- For classes below without one.
-function Optimizer:__init() refuse(self, "this class makes no optimizers: its __init must call self:setup(params, defaults), as those of SGD and Adam do") end
+function Optimizer:__init() refuse(self, "this class makes no optimizers: its __init must call self:setup(params, defaults)") end
 
---- defaults: the options of groups that do not name their own.
+--- What an `__init` calls. params: an array of tensors or of {name, tensor}, or of groups. defaults: the options of groups that do not name their own.
 function Optimizer:setup(params, defaults)
   self.defaults, self.param_groups, self.state = defaults, {}, {}
   self.lists, self.blocks = setmetatable({}, {__mode = "k"}), setmetatable({}, {__mode = "k"})
   local first = type(params) == "table" and params[1]
-  if type(first) ~= "table" then return self:add_param_group({params = checked_params(self, params)}) end
+  if type(first) ~= "table" or first.params == nil then return self:add_param_group({params = params}) end
   for _, group in ipairs(params) do self:add_param_group(group) end
 end
 
---- An option of a group that must be a number, of at least `least` if that is given.
-function Optimizer:check_number(group, key, least)
-  local value = group[key]
-  local good = type(value) == "number" and (value >= (least or value))
-  if not good then refuse(self, "%s must be a number%s, not %s", key, least and (" of at least %s"):format(least) or "", describe(value)) end
+-- A function that checks the options of a group, compiled for their names.
+local function option_check(name, signature)
+  local spec = arguments.read(name, (signature:gsub("%*,%s*", "")))
+  local fields = {}
+  for i, option in ipairs(spec.names) do fields[i] = "group." .. option end
+  local text = "local check = ... return function(group) return check(" .. table.concat(fields, ", ") .. ") end"
+  return assert(loadstring(text, "=lunette options"))(arguments.compile(spec)), spec.names
 end
 
---- An option of a group that must be true or false.
-function Optimizer:check_bool(group, key)
-  if type(group[key]) ~= "boolean" then refuse(self, "%s must be true or false, not %s", key, describe(group[key])) end
+--- Gives a class its options, so that it needs no `__init`: `signature` lists what stands behind `params`, with kinds, ranges and defaults. Groups are held
+-- to it whenever they are used; `check(self, group)` of the class, if any, refuses what does not go together.
+function Optimizer.options(class, signature)
+  local name, check_values, names = class.__name, nil, nil
+  local parse = arguments.signature(name, "params:any, " .. signature)
+  class.known_options = {}
+  for option in signature:gmatch("([%w_]+):") do class.known_options[option] = true end
+
+  function class:check_group(group)
+    if not check_values then check_values, names = option_check(name, signature) end
+    for i = 1, #names do
+      if group[names[i]] == nil and self.defaults[names[i]] ~= nil then refuse(self, "%s of a group is nil", names[i]) end
+    end
+    check_values(group)
+    if self.check then self:check(group) end
+  end
+
+  local function fill(self, params, ...)
+    local defaults = {}
+    if not names then check_values, names = option_check(name, signature) end
+    for i = 1, #names do defaults[names[i]] = (select(i, ...)) end
+    self:setup(params, defaults)
+  end
+  function class:__init(...) fill(self, parse(...)) end
 end
 
 -- Steps ----------------------------------------------------------------------------------------------------------------------------------
@@ -173,10 +208,14 @@ local function state_of(self, p)
   return state
 end
 
-local function state_tensor(self, p, state, name)
+Optimizer.state_of = state_of
+
+local function state_tensor(self, group, p, state, name)
   local t = state[name]
   if t == nil then
+    local option = self.initial and self.initial[name]
     t = owned(create.zeros_like(p.data))
+    if option then t:fill_(group[option]) end
     state[name] = t
   elseif not is_tensor(t) then
     refuse(self, "%s in the state of a parameter must be a tensor, not %s", name, describe(t))
@@ -185,27 +224,30 @@ local function state_tensor(self, p, state, name)
 end
 
 -- Adds the state tensors of parameter i to a block: pointers to the arrays, and where each stands to `owners`, `keys` and `handles`.
-local function add_states(self, block, i, p, names)
+local function add_states(self, group, block, i, p, names)
   local state, owners, keys, handles = state_of(self, p), block.owners, block.keys, block.handles
+  for name, value in each(self.numbers or NOTHING) do
+    if state[name] == nil then state[name] = type(value) == "string" and group[value] or value end
+  end
   block.states[i], block.fresh[i - 1] = state, state[names[1]] == nil
   block.has_fresh = block.has_fresh or block.fresh[i - 1]
   for _, name in ipairs(names) do
-    local t, at = state_tensor(self, p, state, name), #keys + 1
+    local t, at = state_tensor(self, group, p, state, name), #keys + 1
     owners[at], keys[at], handles[at] = state, name, t
     block.tensors[name][i - 1] = pointer(t)
   end
 end
 
-local function new_block(self, list, names)
+local function new_block(self, group, list, names)
   local n = list.n
   local block = {
     list = list, n = n, params = list.array, names = names, tensors = {}, states = {}, ids = {}, all = self.state, owners = {}, keys = {}, handles = {},
-    fresh = ffi.new("bool[?]", n), steps = ffi.new("int64_t[?]", n),
+    fresh = ffi.new("bool[?]", n),
   }
   for _, name in ipairs(names) do block.tensors[name] = ffi.new("ln_tensor *[?]", n) end
   for i, p in ipairs(list.handles) do
     block.ids[i], block.states[i] = p.id, false
-    if names[1] and list.array[i - 1].grad ~= nil then add_states(self, block, i, p, names) end
+    if names[1] and list.array[i - 1].grad ~= nil then add_states(self, group, block, i, p, names) end
   end
   return block
 end
@@ -230,8 +272,8 @@ local function same_states(all, block)
 end
 
 --- What a step over a group needs, for `n` parameters, in arrays for C: `params`; `tensors[name]`, for each of the names, the state tensors of the
--- parameters that have had a gradient, made as zeros where they are missing; `fresh`, whether the first of them was made for this very step;
--- `steps`, for the step to fill in. `states` are the tables that the state tensors stand in, false where there is none.
+-- parameters that have had a gradient, made where they are missing; `fresh`, whether the first of them was made for this very step.
+-- A state begins with zeros, or with the option that the class's `initial` names; its `numbers` are put beside. `states` are the tables that the state tensors stand in, false where there is none.
 function Optimizer:block_of(group, names)
   local block, list = self.blocks[group], list_of(self, group)
   if block and rawequal(block.list, list) and rawequal(block.names, names) then
@@ -242,7 +284,7 @@ function Optimizer:block_of(group, names)
       return block
     end
   end
-  block = new_block(self, list, names)
+  block = new_block(self, group, list, names)
   self.blocks[group] = block
   return block
 end
@@ -283,7 +325,7 @@ function Optimizer:state_dict()
   local out, index = {state = {}, param_groups = {}}, 0
   for g, group in ipairs(self.param_groups) do
     local copy = {}
-    for key, value in each(group) do copy[key] = value end
+    for key, value in each(group) do copy[key] = own(value) end
     copy.params = {}
     for i, p in ipairs(group.params) do
       copy.params[i] = index
@@ -310,6 +352,10 @@ local kinds = {
     if not is_count(value) then refuse(self, "%s in the state dict must be a whole number from 0, not %s", name, describe(value)) end
     return value
   end,
+  number = function(self, _, name, value)
+    if type(value) ~= "number" then refuse(self, "%s in the state dict must be a number, not %s", name, describe(value)) end
+    return value
+  end,
 }
 
 local function copy_value(p, value)
@@ -320,7 +366,7 @@ local function copy_value(p, value)
   return copy
 end
 
---- The state of parameter `index` for this optimizer. A class that declares `state_fields`, as {name = "moment" | "count"}, and `state_required`,
+--- The state of parameter `index` for this optimizer. A class that declares `state_fields`, as {name = "moment" | "count" | "number"}, and `state_required`,
 -- an array of names, takes these alone; another one takes what comes.
 local function loaded_state(self, entry, p, index)
   local fields, out = self.state_fields, {}
@@ -345,11 +391,17 @@ local function loaded_group(self, saved, group, g)
   if #saved.params ~= #group.params then
     refuse(self, "param_groups[%d] of the state dict has %d parameters, the optimizer's %d", g, #saved.params, #group.params)
   end
+  for i, name in ipairs(group.param_names and saved.param_names or NOTHING) do
+    if group.param_names[i] ~= name then
+      refuse(self, "parameter %d of param_groups[%d] is '%s' in the state dict, '%s' here: was the model reordered?", i, g, tostring(name),
+        group.param_names[i])
+    end
+  end
   local new = {}
   for key, value in each(group) do new[key] = value end
   for key, value in each(saved) do
     check_option(self, key)
-    if key ~= "params" then new[key] = type(value) == "table" and {unpack(value)} or value end
+    if key ~= "params" and key ~= "param_names" then new[key] = own(value) end
   end
   self:check_group(new)
   return new
@@ -361,10 +413,10 @@ function Optimizer:load_state_dict(state_dict)
   if type(state_dict) ~= "table" or type(state_dict.param_groups) ~= "table" or type(state_dict.state) ~= "table" then
     refuse(self, "load_state_dict takes what state_dict returned, not %s", describe(state_dict))
   end
-  local saved, own = state_dict.param_groups, self.param_groups
-  if #saved ~= #own then refuse(self, "the state dict has %d parameter groups, the optimizer %d", #saved, #own) end
+  local saved, here = state_dict.param_groups, self.param_groups
+  if #saved ~= #here then refuse(self, "the state dict has %d parameter groups, the optimizer %d", #saved, #here) end
   local groups, states, index = {}, {}, 0
-  for g, group in ipairs(own) do
+  for g, group in ipairs(here) do
     groups[g] = loaded_group(self, saved[g], group, g)
     for i, p in ipairs(group.params) do
       local entry = state_dict.state[saved[g].params[i]]
@@ -372,7 +424,7 @@ function Optimizer:load_state_dict(state_dict)
       index = index + 1
     end
   end
-  for g, group in ipairs(own) do
+  for g, group in ipairs(here) do
     for key, value in each(groups[g]) do rawset(group, key, value) end
   end
   self.state = states
@@ -397,7 +449,7 @@ end
 local function group_lines(group, g)
   local names, lines = {}, {("Parameter Group %d"):format(g - 1)}
   for key in each(group) do
-    if key ~= "params" then names[#names + 1] = key end
+    if key ~= "params" and key ~= "param_names" then names[#names + 1] = key end
   end
   table.sort(names)
   local repr = require("lunette.nn.repr")
