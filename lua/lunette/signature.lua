@@ -82,7 +82,9 @@ local function read_kind(word)
   local range = read_range(range_text)
   assert(not range or base.range, word .. " takes no range")
   local low, high = whole_limits(range)
-  local fillings = {BOUNDS = bounds(range), EDGES = edges(range), LOW = ("%.17g"):format(low), HIGH = ("%.17g"):format(high), COUNT = count == "" and "nil" or count}
+  local fillings = {
+    BOUNDS = bounds(range), EDGES = edges(range), LOW = ("%.17g"):format(low), HIGH = ("%.17g"):format(high), COUNT = count == "" and "nil" or count,
+  }
   local words = base.words:gsub("an array of RANGE numbers", count == "" and "%0" or "an array of " .. count .. " RANGE numbers")
   local function fill(text) return text and (text:gsub("%u+", fillings)) end
   return {
@@ -122,7 +124,7 @@ end
 --- Splits at a separator outside brackets.
 function signature.split(text, separator)
   local parts = {}
-  local guarded = text:gsub("[%(%[][^%)%]]*[%)%]]", function(inner) return (inner:gsub("%" .. separator, "\1")) end)
+  local guarded = text:gsub("[%(%[{][^%)%]}]*[%)%]}]", function(inner) return (inner:gsub("%" .. separator, "\1")) end)
   for part in guarded:gmatch("[^" .. separator .. "]+") do parts[#parts + 1] = (part:gsub("\1", separator)) end
   return parts
 end
