@@ -1,8 +1,6 @@
 --- Lunette's side of the benchmark: a line "name TAB median TAB least" for each case, in microseconds. bench/pytorch.py holds the same cases.
 --
---     lunette bench/cases.lua              the cases
---     lunette bench/cases.lua loops [TEXT] those of single operators on large tensors, or of them those whose name contains TEXT
---     lunette bench/cases.lua start        from require to the first tensor
+--     lunette bench/cases.lua [GROUP [TEXT]]    those of a group, calls, random, steps, loops or start, whose name contains TEXT; else all but start
 --
 -- DEVICE=cuda takes the figures there.
 
@@ -21,7 +19,9 @@ local function report(name, times)
   print(("%s\t%.6f\t%.6f"):format(name, 1e6 * times[math.floor(#times / 2) + 1], 1e6 * times[1]))
 end
 
-if arg[1] == "start" then
+local group, wanted = arg[1], arg[2] or ""
+
+if group == "start" then
   -- the launcher loads nothing of Lunette before a script asks for it
   local before = now()
   require("lunette").zeros(1)
@@ -47,6 +47,7 @@ end
 
 --- Times run(n), which does a thing n times, when it has run for a while; n grows until a sample is long enough for the clock.
 local function measure(name, run)
+  if not name:find(wanted, 1, true) then return end
   local warm, n = 0, 1
   while warm < WARM_UP_SECONDS do warm = warm + time_of(run, 1) end
   local elapsed = time_of(run, n)
@@ -74,7 +75,7 @@ local function scoped(run)
   end
 end
 
-local function add_cases()
+local function call_cases()
   local a, b, wanting = lt.rand(32), lt.rand(32), lt.rand(32, {requires_grad = true})
   measure_add("add", a, b)
   measure("add scope", scoped(function(n)
@@ -84,9 +85,6 @@ local function add_cases()
   measure("add grad scope", scoped(function(n)
     for _ = 1, n do local _ = wanting + b end
   end))
-end
-
-local function linear_case()
   local linear, x, dy = nn.Linear(8, 8), lt.rand(8, 8), lt.rand(8, 8)
   local function run(n)
     for _ = 1, n do linear(x):backward(dy) end
@@ -95,7 +93,7 @@ local function linear_case()
   measure("linear scope", scoped(run))
 end
 
-local function step_case(name, net, x, y)
+local function measure_step(name, net, x, y)
   local optimizer = optim.Adam(net:parameters())
   measure(name, function(n)
     for _ = 1, n do
@@ -104,6 +102,15 @@ local function step_case(name, net, x, y)
       optimizer:step()
     end
   end)
+end
+
+local function step_cases()
+  measure_step("mlp step", nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)),
+    lt.rand(64, 784), lt.randint(0, 10, {64}))
+  measure_step("conv step", nn.Sequential(
+      nn.Conv2d(1, 16, 3, {padding = 1}), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+      nn.Conv2d(16, 32, 3, {padding = 1}), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
+    lt.rand(64, 1, 28, 28), lt.randint(0, 10, {64}))
 end
 
 local function random_cases()
@@ -122,9 +129,9 @@ end
 
 --- Operators bound by how their loops walk memory; each name is that of a case of bench/pytorch.py. What they make is released at once, as
 -- PyTorch does it, so that both write where the processor's caches are warm; "add 4M" is also measured without a scope.
-local function loop_cases(wanted)
+local function loop_cases()
   local function case(name, make)
-    if wanted and not name:find(wanted, 1, true) then return end
+    if not name:find(wanted, 1, true) then return end
     local run = make()
     local function once() run() end
     measure(name, function(n)
@@ -192,22 +199,22 @@ local function loop_cases(wanted)
     end
   end)
   case("add 4M", function() local x, y = lt.rand(4194304), lt.rand(4194304) return function() return x + y end end)
-  if not wanted or ("add 4M unscoped"):find(wanted, 1, true) then measure_add("add 4M unscoped", lt.rand(4194304), lt.rand(4194304)) end
+  measure_add("add 4M unscoped", lt.rand(4194304), lt.rand(4194304))
   case("gelu 1M", function() local x = lt.randn(1048576) return function() return F.gelu(x) end end)
+  case("gelu 1M backward", function()
+    local x, g = lt.randn(1048576, {requires_grad = true}), lt.randn(1048576)
+    local y = F.gelu(x)
+    return function() return lt.autograd.grad(y, x, {grad_outputs = g, retain_graph = true}) end
+  end)
   case("embedding", function()
     local table_, ids = lt.rand(10000, 256), lt.randint(0, 10000, {64, 64})
     return function() return F.embedding(ids, table_) end
   end)
 end
 
-if arg[1] == "loops" then return loop_cases(arg[2]) end
-add_cases()
-linear_case()
-random_cases()
-step_case("mlp step", nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)),
-  lt.rand(64, 784), lt.randint(0, 10, {64}))
-step_case("conv step", nn.Sequential(
-    nn.Conv2d(1, 16, 3, {padding = 1}), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-    nn.Conv2d(16, 32, 3, {padding = 1}), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
-  lt.rand(64, 1, 28, 28), lt.randint(0, 10, {64}))
-loop_cases()
+local groups = {calls = call_cases, random = random_cases, steps = step_cases, loops = loop_cases}
+if group then
+  assert(groups[group], "no group " .. group)()
+else
+  for _, name in ipairs {"calls", "random", "steps", "loops"} do groups[name]() end
+end

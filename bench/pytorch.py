@@ -12,7 +12,9 @@ def report(name, times):
     print(f"{name}\t{1e6 * times[len(times) // 2]:.6f}\t{1e6 * times[0]:.6f}")
 
 
-if sys.argv[1:] == ["start"]:
+group, wanted = (sys.argv[1:] + ["", ""])[:2]
+
+if group == "start":
     before = time.perf_counter()
     import torch
     torch.zeros(1)
@@ -42,6 +44,8 @@ def time_of(run, n):
 
 def measure(name, run):
     """Times run(n), which does a thing n times, when it has run for a while; n grows until a sample is long enough for the clock."""
+    if wanted not in name:
+        return
     warm, n = 0.0, 1
     while warm < WARM_UP_SECONDS:
         warm += time_of(run, 1)
@@ -59,9 +63,15 @@ def measure_add(name, a, b):
     measure(name, run)
 
 
-def add_cases():
+def call_cases():
     measure_add("add", torch.rand(32), torch.rand(32))
     measure_add("add grad", torch.rand(32, requires_grad=True), torch.rand(32))
+    linear, x, dy = nn.Linear(8, 8), torch.rand(8, 8), torch.rand(8, 8)
+
+    def run(n):
+        for _ in range(n):
+            linear(x).backward(dy)
+    measure("linear", run)
 
 
 def random_cases():
@@ -75,16 +85,7 @@ def random_cases():
         measure(name, run)
 
 
-def linear_case():
-    linear, x, dy = nn.Linear(8, 8), torch.rand(8, 8), torch.rand(8, 8)
-
-    def run(n):
-        for _ in range(n):
-            linear(x).backward(dy)
-    measure("linear", run)
-
-
-def step_case(name, net, x, y):
+def measure_step(name, net, x, y):
     optimizer = torch.optim.Adam(net.parameters())
 
     def run(n):
@@ -95,7 +96,16 @@ def step_case(name, net, x, y):
     measure(name, run)
 
 
-def loop_cases(wanted):
+def step_cases():
+    measure_step("mlp step", nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)),
+                 torch.rand(64, 784), torch.randint(0, 10, (64,)))
+    measure_step("conv step", nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
+                 torch.rand(64, 1, 28, 28), torch.randint(0, 10, (64,)))
+
+
+def loop_cases():
     def case(name, run, *made):
         if wanted in name:
             inputs = [x() if callable(x) else x for x in made]
@@ -126,6 +136,9 @@ def loop_cases(wanted):
             total = total + x.select(0, i).sum()
         total.backward()
 
+    def gelu_backward(y, x, g):
+        torch.autograd.grad(y, x, g, retain_graph=True)
+
     def rows(n):
         return lambda: torch.rand(n, 16)
 
@@ -155,20 +168,11 @@ def loop_cases(wanted):
     case("rows one by one", one_by_one, lambda: torch.rand(4000, 16, requires_grad=True))
     case("add 4M", torch.add, lambda: torch.rand(4194304), lambda: torch.rand(4194304))
     case("gelu 1M", F.gelu, lambda: torch.randn(1048576))
+    x = torch.randn(1048576, requires_grad=True)
+    case("gelu 1M backward", gelu_backward, F.gelu(x), x, lambda: torch.randn(1048576))
     case("embedding", F.embedding, lambda: torch.randint(0, 10000, (64, 64)), lambda: torch.rand(10000, 256))
 
 
-if sys.argv[1:2] == ["loops"]:
-    loop_cases(sys.argv[2] if len(sys.argv) > 2 else "")
-    sys.exit()
-
-add_cases()
-linear_case()
-random_cases()
-step_case("mlp step", nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)),
-          torch.rand(64, 784), torch.randint(0, 10, (64,)))
-step_case("conv step", nn.Sequential(
-    nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-    nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
-    torch.rand(64, 1, 28, 28), torch.randint(0, 10, (64,)))
-loop_cases("")
+GROUPS = {"calls": call_cases, "random": random_cases, "steps": step_cases, "loops": loop_cases}
+for name in [group] if group else GROUPS:
+    GROUPS[name]()
