@@ -42,6 +42,19 @@ describe("threads of the operating system", function()
 end)
 
 describe("the number of threads", function()
+  it("is the same after OpenBLAS and oneDNN were opened", function()
+    local status, text = child.run([[
+      local x = lt.rand(96, 96)
+      io.write("[", lt.get_num_threads())
+      x:to("float64"):matmul(x:to("float64"))
+      x:narrow(0, 0, 40):matmul(x)
+      lt.conv2d(lt.rand(1, 3, 16, 16), lt.rand(4, 3, 3, 3))
+      io.write(" ", lt.get_num_threads(), "]")
+    ]], "OMP_NUM_THREADS=3")
+    assert.are.equal(0, status, text)
+    assert.is_truthy(text:find("[3 3]", 1, true), text)
+  end)
+
   it("does not change a product of float64 matrices", function()
     local status, text = child.run([[
       local shapes = {{70, 70, 70}, {100, 100, 100}, {128, 128, 128}, {300, 310, 320}, {49, 51, 333}, {64, 64, 4000}}

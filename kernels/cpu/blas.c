@@ -21,7 +21,10 @@ static void open_library(void) {
   static const char *const names[] = {FUNCTIONS(LN_LIBRARY_NAME) NULL};
   void **const functions[] = {FUNCTIONS(LN_LIBRARY_SLOT) NULL};
   opened = ln_library_open(LN_OPENBLAS_PATH, "libopenblas0-openmp", names, functions, failure_to_open);
-  if (opened) api.openblas_set_num_threads(1);
+  if (!opened) return;
+  int threads = omp_get_max_threads(); /* an OpenBLAS that is built with OpenMP changes the count of all of OpenMP */
+  api.openblas_set_num_threads(1);
+  omp_set_num_threads(threads);
 }
 
 const char *ln_openblas_failure(void) {
@@ -43,7 +46,7 @@ static bool transposed(int64_t row, int64_t col, int64_t rows, int64_t cols, int
   return t;
 }
 
-static void blas(const ln_gemm *g) {
+static void call_openblas(const ln_gemm *g) {
   int64_t lda, ldb;
   CBLAS_TRANSPOSE ta = transposed(g->a_row, g->a_col, g->m, g->k, &lda) ? CblasTrans : CblasNoTrans;
   CBLAS_TRANSPOSE tb = transposed(g->b_row, g->b_col, g->k, g->n, &ldb) ? CblasTrans : CblasNoTrans;
@@ -54,6 +57,15 @@ static void blas(const ln_gemm *g) {
   else
     api.cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, g->alpha, (const double *)g->a, (int)lda, (const double *)g->b, (int)ldb, g->beta, (double *)g->c,
                     (int)g->c_row);
+}
+
+/* One product on this thread: an OpenBLAS that is built with OpenMP takes all of its threads unless it is called in a parallel region. */
+static void blas(const ln_gemm *g) {
+  int threads = omp_get_max_threads();
+  bool alone = threads > 1 && !omp_in_parallel();
+  if (alone) omp_set_num_threads(1);
+  call_openblas(g);
+  if (alone) omp_set_num_threads(threads);
 }
 
 /* Product i of the batch, of it the rows or columns from `low` to `high`. */
