@@ -60,12 +60,19 @@ function errors.hint(name, names)
   return near and ("; did you mean '%s'?"):format(near) or ""
 end
 
---- Makes a missing name of `package` an error that shows the nearest one; `title` is what scripts call it.
-function errors.strict(package, title)
+--- Makes a missing name of `package` an error that shows the nearest one; `title` is what scripts call it. `parts` are modules by name that are
+-- loaded when they are first asked for.
+function errors.strict(package, title, parts)
   local meta = {__package = title}
+  parts = parts or {}
   function meta.__index(_, name)
+    if parts[name] then
+      package[name] = require(parts[name])
+      return package[name]
+    end
     local names = {}
     for known in each(package) do names[#names + 1] = known end
+    for known in each(parts) do names[#names + 1] = known end
     sort(names)
     errors.fail(("%s.%s does not exist%s"):format(title, tostring(name), errors.hint(name, names)))
   end

@@ -2,12 +2,11 @@
 --
 -- Nothing is worded here: what these ways do not take goes to the slow path, which is given. A text is written once, so the JIT leaves this file alone.
 
-local each = require("lunette.each")
 local kinds = require("lunette.kinds")
 local lazily = require("lunette.lazily")
 
 local loadstring, ipairs, type, tostring, assert = loadstring, ipairs, type, tostring, assert
-local concat, sort, max = table.concat, table.sort, math.max
+local concat, max = table.concat, math.max
 
 jit.off(true, true)
 
@@ -40,10 +39,34 @@ local function fits_text(spec, n)
   return #conditions > 0 and concat(conditions, " and ") or "true"
 end
 
-local header = {}
-for name in each(kinds.tools) do header[#header + 1] = name end
-sort(header)
-header = ("local %s = kit.%s"):format(concat(header, ", "), concat(header, ", kit."))
+-- The tools that the texts of a kind name.
+local function needs_of(kind)
+  if not kind.needs then
+    local needs = {}
+    for word in concat({kind.text, kind.fast or "", kind.convert or ""}, " "):gmatch("[%a_]+") do
+      if kinds.tools[word] ~= nil then needs[#needs + 1] = word end
+    end
+    kind.needs = needs
+  end
+  return kind.needs
+end
+
+local ALWAYS = {"type", "getmetatable", "holds"}
+
+-- The tools that the text of a signature may name, as locals: few, since every text is short-lived.
+local function tool_locals(spec)
+  local seen, names = {}, {}
+  local function add(list)
+    for _, name in ipairs(list) do
+      if not seen[name] then seen[name], names[#names + 1] = true, name end
+    end
+  end
+  add(ALWAYS)
+  for _, param in ipairs(spec.params) do
+    for _, kind in ipairs(param.kinds) do add(needs_of(kind)) end
+  end
+  return ("local %s = kit.%s"):format(concat(names, ", "), concat(names, ", kit."))
+end
 
 local function enum_locals(spec)
   local out = {}
@@ -152,7 +175,7 @@ local function main_text(spec, tail)
 end
 
 local function prelude_of(spec)
-  return "local spec, kit, env = ...\nlocal select, slow = select, env.slow\n" .. header .. "\n" .. enum_locals(spec) .. "\n"
+  return "local spec, kit, env = ...\nlocal select, slow = select, env.slow\n" .. tool_locals(spec) .. "\n" .. enum_locals(spec) .. "\n"
 end
 
 local function load_text(spec, text, env)

@@ -3,6 +3,7 @@
 -- lt holds the tensor functions; lt.nn, lt.optim, lt.data are loaded when first named, so that a script that needs none of them starts in a
 -- few milliseconds.
 
+require("lunette.bundle")
 local each = require("lunette.each")
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")

@@ -24,4 +24,14 @@ function lazily.from(module, target, names)
   end
 end
 
+--- The same where the module itself puts them there.
+function lazily.defined(module, target, names)
+  for name in names:gmatch("%S+") do
+    target[name] = lazily.made(function()
+      require(module)
+      return target[name]
+    end)
+  end
+end
+
 return lazily

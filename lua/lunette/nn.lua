@@ -4,6 +4,7 @@
 
 local each = require("lunette.each")
 local arguments = require("lunette.arguments")
+local lazily = require("lunette.lazily")
 
 local nn = {}
 
@@ -12,17 +13,15 @@ local function take(source)
 end
 
 nn.Module = require("lunette.nn.module")
-require("lunette.nn.hooks")
-require("lunette.nn.state")
+lazily.defined("lunette.nn.hooks", nn.Module, "register_forward_pre_hook register_forward_hook register_backward_hook register_full_backward_hook")
+lazily.defined("lunette.nn.state", nn.Module, "state_dict load_state_dict _load_from_state_dict")
 require("lunette.nn.path")
 nn.Parameter = require("lunette.nn.parameter")
 nn.functional = require("lunette.nn.functional")
-nn.init = require("lunette.nn.init")
-nn.utils = require("lunette.nn.utils")
 
 for _, family in ipairs({"container", "linear", "conv", "pooling", "normalization", "dropout", "activation", "flatten", "embedding", "loss",
   "recurrent"}) do
   take(require("lunette.nn." .. family))
 end
 
-return arguments.strict(nn, "nn")
+return arguments.strict(nn, "nn", {init = "lunette.nn.init", utils = "lunette.nn.utils"})

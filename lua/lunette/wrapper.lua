@@ -17,9 +17,14 @@ jit.off(true, true) -- a text is written once
 
 local wrapper = {}
 
-local names = {}
-for name in each(tools) do names[#names + 1] = name end
-local LOCALS = ("local %s = env.%s"):format(concat(names, ", "), concat(names, ", env."))
+-- The tools that a text names, as locals.
+local function tool_locals(text)
+  local names = {}
+  for name in each(tools) do
+    if text:find(name, 1, true) then names[#names + 1] = name end
+  end
+  return ("local %s = env.%s"):format(concat(names, ", "), concat(names, ", env."))
+end
 
 -- The text -------------------------------------------------------------------------------------------------------------------------------
 
@@ -160,7 +165,8 @@ end
 --- The function of an operator, `name` in its errors.
 function wrapper.compile(info, name, inplace)
   local spec = arguments.read(name, wrapper.signature(info))
-  return arguments.compile(spec, {locals = LOCALS, text = wrapper.text(info, name, inplace)}, tools)
+  local text = wrapper.text(info, name, inplace)
+  return arguments.compile(spec, {locals = tool_locals(text), text = text}, tools)
 end
 
 return wrapper

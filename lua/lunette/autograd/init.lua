@@ -10,10 +10,7 @@ lazily.from("lunette.autograd.engine", autograd, "backward grad")
 lazily.from("lunette.autograd.modes", autograd, "no_grad enable_grad set_grad_enabled is_grad_enabled detect_anomaly")
 lazily.from("lunette.autograd.scope", autograd, "scope")
 
-T.backward = lazily.made(function()
-  require("lunette.autograd.engine")
-  return T.backward
-end)
+lazily.defined("lunette.autograd.engine", T, "backward")
 
 return setmetatable(autograd, {
   __index = function(_, name)

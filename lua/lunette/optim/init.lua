@@ -6,10 +6,9 @@ local arguments = require("lunette.arguments")
 local optim = {
   Optimizer = require("lunette.optim.optimizer"),
   LBFGS = require("lunette.optim.lbfgs"),
-  lr_scheduler = require("lunette.optim.lr_scheduler"),
 }
 for _, classes in ipairs{require("lunette.optim.rules"), require("lunette.optim.matrices")} do
   for name, class in each(classes) do optim[name] = class end
 end
 
-return arguments.strict(optim, "optim")
+return arguments.strict(optim, "optim", {lr_scheduler = "lunette.optim.lr_scheduler"})
