@@ -43,7 +43,7 @@ end
 local function needs_of(kind)
   if not kind.needs then
     local needs = {}
-    for word in concat({kind.text, kind.fast or "", kind.convert or ""}, " "):gmatch("[%a_]+") do
+    for word in concat({kind.text, kind.fast or "", kind.convert or ""}, " "):gmatch("[%a_][%w_]*") do
       if kinds.tools[word] ~= nil then needs[#needs + 1] = word end
     end
     kind.needs = needs
@@ -53,8 +53,8 @@ end
 
 local ALWAYS = {"type", "getmetatable", "holds"}
 
--- The tools that the text of a signature may name, as locals: few, since every text is short-lived.
-local function tool_locals(spec)
+-- The tools that the text of some parameters may name, as locals: few, since every text is short-lived.
+local function tool_locals(params)
   local seen, names = {}, {}
   local function add(list)
     for _, name in ipairs(list) do
@@ -62,7 +62,7 @@ local function tool_locals(spec)
     end
   end
   add(ALWAYS)
-  for _, param in ipairs(spec.params) do
+  for _, param in ipairs(params) do
     for _, kind in ipairs(param.kinds) do add(needs_of(kind)) end
   end
   return ("local %s = kit.%s"):format(concat(names, ", "), concat(names, ", kit."))
@@ -174,12 +174,10 @@ local function main_text(spec, tail)
   }, "\n")
 end
 
-local function prelude_of(spec)
-  return "local spec, kit, env = ...\nlocal select, slow = select, env.slow\n" .. tool_locals(spec) .. "\n" .. enum_locals(spec) .. "\n"
-end
-
-local function load_text(spec, text, env)
-  local chunk = assert(loadstring(prelude_of(spec) .. text, "=lunette.signature." .. spec.name))
+-- Runs a text about a signature. `params`: those that it tests.
+local function load_text(spec, text, env, params)
+  local head = "local spec, kit, env = ...\nlocal select, slow = select, env.slow\n" .. tool_locals(params or spec.params) .. "\n" .. enum_locals(spec) .. "\n"
+  local chunk = assert(loadstring(head .. text, "=lunette.signature." .. spec.name))
   return chunk(spec, kinds.tools, env)
 end
 
@@ -249,9 +247,10 @@ end
 --- A function that calls the first of several forms whose signature its arguments fit. `forms` is an array of {spec =, fn =}; `fail` takes what none of
 -- them does.
 function generate.overload(name, forms, fail)
-  local most, named = 0, {}
+  local most, named, params = 0, {}, {}
   for k, form in ipairs(forms) do
     prepare(form.spec)
+    for _, param in ipairs(form.spec.params) do params[#params + 1] = param end
     most = max(most, form.spec.places)
     named[k] = load_text(form.spec, other_text(form.spec, "false", "true, "), {})
   end
@@ -269,7 +268,7 @@ function generate.overload(name, forms, fail)
     "end",
     ("return other(%s, extra, more, ...)"):format(given),
     "end",
-  }, "\n"), {forms = forms, named = named, fail = fail})
+  }, "\n"), {forms = forms, named = named, fail = fail}, params)
 end
 
 return generate
