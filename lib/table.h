@@ -36,7 +36,8 @@ enum ln_kind {
   LN_KIND_INTS,
   LN_KIND_DTYPE,
   LN_KIND_DEVICE,
-  LN_KIND_ENUM
+  LN_KIND_ENUM,
+  LN_KIND_GENERATOR /* never in the block: the wrapper sets it around the call */
 };
 
 /* One argument of a signature. */

@@ -327,6 +327,7 @@ describe("generators", function()
     local calls = {
       function(o) return lt.rand(5, o) end, function(o) return lt.randn(5, o) end, function(o) return lt.randint(0, 9, {5}, o) end,
       function(o) return lt.randperm(9, o) end, function(o) return lt.rand_like(lt.ones(4), o) end,
+      function(o) return lt.randint_like(lt.ones(4), 9, o) end,
     }
     for i, call in ipairs(calls) do
       local default = lt.get_rng_state()
@@ -335,7 +336,21 @@ describe("generators", function()
       assert.is_true(lt.equal(a, drawn(7, call, {requires_grad = false})), i)
       lt.set_rng_state(default)
     end
-    refused("rand: generator must be a generator (lt.Generator()), got 7", function() lt.rand(2, {generator = 7}) end)
+    local in_place = {
+      function(t, g) return t:uniform_({generator = g}) end, function(t, g) return t:normal_{mean = 1, generator = g} end,
+      function(t, g) return t:random_(9, {generator = g}) end, function(t, g) return t:bernoulli_(0.3, {generator = g}) end,
+    }
+    for _, name in ipairs{"uniform_", "normal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"} do
+      in_place[#in_place + 1] = function(t, g) return lt.nn.init[name](t, {generator = g}) end
+    end
+    for i, fill in ipairs(in_place) do
+      local default = lt.get_rng_state()
+      local a = fill(lt.zeros(6, 5), lt.Generator():manual_seed(7))
+      assert.is_true(lt.equal(default, lt.get_rng_state()), i)
+      assert.is_true(lt.equal(a, drawn(7, function() return fill(lt.zeros(6, 5)) end)), i)
+      lt.set_rng_state(default)
+    end
+    refused("rand: argument 'generator' must be a generator (lt.Generator()), got 7", function() lt.rand(2, {generator = 7}) end)
     refused("generator", function() lt.data.DataLoader(lt.data.TensorDataset(lt.ones(2)), {generator = {}}) end)
   end)
 

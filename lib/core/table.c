@@ -134,9 +134,9 @@ int ln_choice(const ln_param *param, const char *name, int length) {
 }
 
 static int kind_of(const char *p) {
-  static const char *const names[] = {"", "", "operand", "scalar", "int", "float", "bool", "ints", "dtype", "device", "enum"};
+  static const char *const names[] = {"", "", "operand", "scalar", "int", "float", "bool", "ints", "dtype", "device", "enum", "generator"};
   size_t n = strcspn(p, "=?(,");
-  for (int i = LN_KIND_OPERAND; i <= LN_KIND_ENUM; i++)
+  for (int i = LN_KIND_OPERAND; i <= LN_KIND_GENERATOR; i++)
     if (strlen(names[i]) == n && strncmp(p, names[i], n) == 0) return i;
   return LN_KIND_TENSOR;
 }

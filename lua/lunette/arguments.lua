@@ -43,7 +43,7 @@ local kinds = require("lunette.kinds")
 local lazily = require("lunette.lazily")
 local signature = require("lunette.signature")
 
-local getmetatable, rawequal, ipairs = getmetatable, rawequal, ipairs
+local getmetatable, setmetatable, rawequal, ipairs = getmetatable, setmetatable, rawequal, ipairs
 local type, select, tostring, unpack = type, select, tostring, unpack
 local concat, sort, pcall, error = table.concat, table.sort, pcall, error
 
@@ -237,6 +237,16 @@ arguments.signatures = {}
 function arguments.signature(name, text)
   arguments.signatures[name] = text
   return lazily.made(function() return arguments.compile(signature.read(name, text)) end)
+end
+
+arguments.methods = setmetatable({}, {__mode = "k"})
+
+--- A function of this signature, which does `call` with the values of the parameters. As a method of tensors it stands as it is, a function too.
+function arguments.method(name, text, call)
+  local parse = arguments.signature(name, text)
+  local function fn(...) return call(parse(...)) end
+  arguments.methods[fn] = true
+  return fn
 end
 
 return arguments

@@ -1,26 +1,52 @@
---- Tensors made from nothing and from Lua values: lt.tensor, zeros, ones, full, arange, rand and their siblings.
+--- Tensors made from nothing and from Lua values: lt.tensor, zeros, ones, full, arange, rand and their siblings. Each is declared: by position, with a
+-- table of options, or all by name, as PyTorch calls them.
 
 local each = require("lunette.each")
 local base = require("lunette.ffi")
 local ops = require("lunette.ops")
 local arguments = require("lunette.arguments")
+local define = require("lunette.define")
+local lazily = require("lunette.lazily")
 local Size = require("lunette.size")
-local random = require("lunette.random")
+local wrapper = require("lunette.wrapper")
 
-local C, ffi, fail, check, wrap, is_tensor = base.C, base.ffi, base.fail, base.check, base.wrap, base.is_tensor
+local C, ffi, T, fail, check, wrap, is_tensor = base.C, base.ffi, base.T, base.fail, base.check, base.wrap, base.is_tensor
 local dtype_id, device_id = base.dtype_id, base.device_id
-local type, tonumber, select, ipairs = type, tonumber, select, ipairs
+local type, tonumber, tostring, ipairs, next, getmetatable = type, tonumber, tostring, ipairs, next, getmetatable
 local istype = ffi.istype
 local int64_t = ffi.typeof("int64_t")
 
 local create = {}
+local declare = define.into(create, "lt")
 
-local function empty(shape, dtype, device)
-  local n = #shape
+-- What the functions have in common ---------------------------------------------------------------------------------------------------------
+
+local OPTIONS = "dtype:dtype?, device:device?, requires_grad:bool=false"
+local NAMED = ", *, " .. OPTIONS
+local DRAWN = NAMED .. ", generator:generator?"
+
+-- Writes a size, a number, an array or a Size (nil: no dimensions), to `out`; returns how many dimensions it has.
+local function put_size(out, size)
+  if size == nil then return 0 end
+  if type(size) == "number" then
+    out[0] = size
+    return 1
+  end
+  local is_size = Size.is_size(size)
+  local n = is_size and size._n or #size
   if n > 16 then fail("a tensor has at most 16 dimensions, " .. n .. " were asked for") end
+  if is_size then
+    ffi.copy(out, size._v, 8 * n)
+  else
+    for i = 1, n do out[i - 1] = size[i] end
+  end
+  return n
+end
+
+local function empty(size, dtype, device)
   local d, v = dtype_id[dtype or "float32"], device_id(device)
   local block = base.take()
-  for i = 1, n do block.shape[i - 1] = shape[i] end
+  local n = put_size(block.shape, size)
   base.retry(C.ln_tensor_empty, block.shape, n, d, v, block.outputs)
   local p = block.outputs[0]
   base.give(block)
@@ -32,157 +58,123 @@ local function finish(t, requires_grad)
   return t
 end
 
--- Shapes: plain numbers, an array or a Size, then a table of options -----------------------------------------------------------------------
+local function name_of(device) return base.device_name(device_id(device)) end
 
-local OPTIONS = {dtype = "dtype", device = "device", requires_grad = "boolean", generator = "generator"}
-
-local function check_options(name, options)
-  if type(options) ~= "table" or getmetatable(options) then
-    fail(("%s: options are given as a table of names such as {dtype = \"float64\"}, got %s"):format(name, arguments.describe(options)))
-  end
-  for key, value in each(options) do
-    if not OPTIONS[key] then fail(("%s has no option '%s'%s"):format(name, tostring(key), arguments.hint(key, {"dtype", "device", "requires_grad", "generator"}))) end
-    if key == "dtype" and not dtype_id[value] then fail(("%s: there is no dtype %s"):format(name, arguments.describe(value))) end
-    if key == "generator" and not random.is_generator(value) then fail(("%s: generator must be a generator (lt.Generator()), got %s"):format(name, arguments.describe(value))) end
-    if key == "requires_grad" and type(value) ~= "boolean" then fail(name .. ": requires_grad must be true or false") end
-  end
-  return options
+-- name(size, ...), name_like(input, ...) and x:new_name(size, ...): `fill(t, generator)` gives the values.
+local function shaped(name, words, fill, drawn)
+  local options = drawn and DRAWN or NAMED
+  declare(name, {
+    doc = ("A tensor of %s; float32 unless a dtype is named."):format(words), takes = "size:ints>=0...?" .. options,
+    call = function(size, dtype, device, requires_grad, generator) return finish(fill(empty(size, dtype, device), generator), requires_grad) end,
+  })
+  declare(name .. "_like", {
+    doc = ("A tensor of %s, in shape, dtype and device that of input unless they are named."):format(words), takes = "input:tensor" .. options,
+    call = function(input, dtype, device, requires_grad, generator)
+      return finish(fill(empty(input.shape, dtype or input.dtype, device or input.device), generator), requires_grad)
+    end,
+  })
+  if drawn then return end
+  T["new_" .. name] = arguments.method("new_" .. name, "self:tensor, size:ints>=0...?" .. NAMED, function(t, size, dtype, device, requires_grad)
+    return finish(fill(empty(size, dtype or t.dtype, device or t.device)), requires_grad)
+  end)
 end
 
-local function is_options(x)
-  if type(x) ~= "table" or getmetatable(x) then return false end
-  return #x == 0 and next(x) ~= nil
+shaped("empty", "undefined values", function(t) return t end)
+shaped("zeros", "zeros", function(t) return ops.fill_(t, 0) end)
+shaped("ones", "ones", function(t) return ops.fill_(t, 1) end)
+shaped("rand", "uniform numbers from [0, 1)", function(t, generator) return ops.uniform_(t, 0, 1, generator) end, true)
+shaped("randn", "numbers from the normal distribution", function(t, generator) return ops.normal_(t, 0, 1, generator) end, true)
+
+-- Values of one's own ---------------------------------------------------------------------------------------------------------------------
+
+declare("full", {
+  doc = "A tensor of fill_value; float32 unless a dtype is named.", takes = "size:ints>=0, fill_value:scalar" .. NAMED,
+  call = function(size, value, dtype, device, requires_grad) return finish(ops.full(size, value, dtype, name_of(device)), requires_grad) end,
+})
+
+declare("full_like", {
+  doc = "A tensor of fill_value, in shape, dtype and device that of input unless they are named.", takes = "input:tensor, fill_value:scalar" .. NAMED,
+  call = function(input, value, dtype, device, requires_grad)
+    return finish(ops.fill_(empty(input.shape, dtype or input.dtype, device or input.device), value), requires_grad)
+  end,
+})
+
+T.new_full = arguments.method("new_full", "self:tensor, size:ints>=0, fill_value:scalar" .. NAMED, function(t, size, value, dtype, device, requires_grad)
+  return finish(ops.full(size, value, dtype or t.dtype, device or t.device), requires_grad)
+end)
+
+-- Whole numbers ---------------------------------------------------------------------------------------------------------------------------
+
+local draw = lazily.made(function() return wrapper.compile(ops.info.random, "randint", true) end) -- random_, which errors call randint
+
+local function randint(low, high, size, dtype, device, requires_grad, generator)
+  return finish(draw(empty(size, dtype or "int64", device), low, high, generator), requires_grad)
 end
 
-local function sizes(name, values)
-  if values.n == 1 and Size.is_size(values[1]) then return values[1]:totable() end
-  local list = values.n == 1 and type(values[1]) == "table" and values[1] or values
-  local shape = {}
-  for i = 1, list.n or #list do
-    local v = list[i]
-    if type(v) ~= "number" or v % 1 ~= 0 then fail(("%s: size %d must be a whole number, not %s"):format(name, i - 1, arguments.describe(v))) end
-    if v < 0 then fail(("%s: a size cannot be negative, got %d"):format(name, v)) end
-    shape[i] = v
-  end
-  return shape
+declare("randint", {
+  doc = "Whole numbers from [low, high), low being 0 where it is left out; int64 unless a dtype is named.",
+  forms = {
+    {takes = "high:int, size:ints>=0" .. DRAWN, call = function(high, ...) return randint(0, high, ...) end},
+    {takes = "low:int, high:int, size:ints>=0" .. DRAWN, call = randint},
+  },
+})
+
+declare("randint_like", {
+  doc = "As randint, in shape, dtype and device that of input unless they are named.",
+  forms = {
+    {takes = "input:tensor, high:int" .. DRAWN, call = function(input, high, dtype, device, requires_grad, generator)
+      return randint(0, high, input.shape, dtype or input.dtype, device or input.device, requires_grad, generator)
+    end},
+    {takes = "input:tensor, low:int, high:int" .. DRAWN, call = function(input, low, high, dtype, device, requires_grad, generator)
+      return randint(low, high, input.shape, dtype or input.dtype, device or input.device, requires_grad, generator)
+    end},
+  },
+})
+
+declare("randperm", {
+  doc = "A random order of 0 ... n - 1; int64 unless a dtype is named.", takes = "n:int>=0" .. DRAWN,
+  call = function(n, dtype, device, requires_grad, generator)
+    local t = ops.randperm(n, name_of(device), generator)
+    return finish(dtype and ops.to(t, dtype) or t, requires_grad)
+  end,
+})
+
+-- Ranges ------------------------------------------------------------------------------------------------------------------------------------
+
+local function arange(start, stop, step, dtype, device, requires_grad)
+  return finish(ops.arange(start, stop, step, dtype, name_of(device)), requires_grad)
 end
 
---- shape, options from `...`, of which the first `fixed` values are something else and come first.
-local function split(name, fixed, ...)
-  local values = {n = select("#", ...), ...}
-  local options = {}
-  if values.n > fixed and is_options(values[values.n]) then
-    options = check_options(name, values[values.n])
-    values.n = values.n - 1
-  end
-  local rest = {n = values.n - fixed}
-  for i = 1, rest.n do rest[i] = values[fixed + i] end
-  return sizes(name, rest), options, values
-end
+declare("arange", {
+  doc = "start, start + step, ... below end, from 0 by 1 where these are left out; float32 unless a dtype is named.",
+  forms = {
+    {takes = "end:number" .. NAMED, call = function(stop, ...) return arange(0, stop, 1, ...) end},
+    {takes = "start:number=0, end:number, step:number=1" .. NAMED, call = arange},
+  },
+})
 
---- name(sizes..., {dtype =, device =, requires_grad =}): `fill(t)` gives the values.
-local function maker(name, fill, default_dtype)
-  create[name] = function(...)
-    local shape, options = split(name, 0, ...)
-    local t = empty(shape, options.dtype or default_dtype, options.device)
-    return finish(random.with(options.generator, fill, t), options.requires_grad)
-  end
-  create[name .. "_like"] = function(x, options)
-    if not is_tensor(x) then fail(name .. "_like: a tensor is expected, not " .. arguments.describe(x)) end
-    options = check_options(name .. "_like", options or {})
-    local t = empty(x.shape:totable(), options.dtype or x.dtype, options.device or x.device)
-    return finish(random.with(options.generator, fill, t), options.requires_grad)
-  end
-end
+declare("linspace", {
+  doc = "steps numbers from start to end, both included; float32 unless a dtype is named.", takes = "start:number, end:number, steps:int>=0" .. NAMED,
+  call = function(start, stop, steps, dtype, device, requires_grad)
+    local t = empty(steps, "float64", "cpu")
+    local values, last = ffi.new("double[?]", steps + 1), math.max(1, steps - 1)
+    for i = 0, steps - 1 do
+      values[i] = i < steps / 2 and start + (stop - start) * i / last or stop - (stop - start) * (steps - 1 - i) / last
+    end
+    if steps == 1 then values[0] = start end
+    check(C.ln_tensor_write(t._p, values, nil))
+    return finish(ops.to(t, dtype or "float32", name_of(device)), requires_grad)
+  end,
+})
 
-maker("empty", function(t) return t end)
-maker("zeros", function(t) return t:fill_(0) end)
-maker("ones", function(t) return t:fill_(1) end)
-maker("rand", function(t) return t:uniform_(0, 1) end)
-maker("randn", function(t) return t:normal_(0, 1) end)
-
-local NAMED = ", *, dtype:dtype?, device:device?, requires_grad:bool=false"
-
-local parse_full = arguments.signature("full", "size:ints>=0, fill_value:scalar" .. NAMED)
-
---- lt.full({2, 3}, fill_value, {dtype =, device =}): float32 unless a dtype is named.
-function create.full(...)
-  local size, value, dtype, device, requires_grad = parse_full(...)
-  return finish(ops.full(size, value, dtype, base.device_name(device_id(device))), requires_grad)
-end
-
-local parse_full_like = arguments.signature("full_like", "input:tensor, fill_value:scalar" .. NAMED)
-
-function create.full_like(...)
-  local x, value, dtype, device, requires_grad = parse_full_like(...)
-  return finish(empty(x.shape:totable(), dtype or x.dtype, device or x.device):fill_(value), requires_grad)
-end
-
-local parse_randint = arguments.signature("randint", "low:int=0, high:int, size:ints>=0" .. NAMED .. ", generator:generator?")
-
--- With two values in front it is the lower bound that was left out.
-local function randint_arguments(first, second, ...)
-  if type(first) == "number" and type(second) ~= "number" then return parse_randint(0, first, second, ...) end
-  return parse_randint(first, second, ...)
-end
-
---- randint([low = 0,] high, size): whole numbers from [low, high), int64.
-function create.randint(...)
-  local low, high, size, dtype, device, requires_grad, generator = randint_arguments(...)
-  local t = empty(sizes("randint", {n = 1, size}), dtype or "int64", device)
-  return finish(random.with(generator, t.random_, t, low, high), requires_grad)
-end
-
-local parse_randperm = arguments.signature("randperm", "n:int>=0" .. NAMED .. ", generator:generator?")
-
---- A random order of 0 ... n - 1, int64.
-function create.randperm(...)
-  local n, dtype, device, requires_grad, generator = parse_randperm(...)
-  local t = random.with(generator, ops.randperm, n, base.device_name(device_id(device)))
-  return finish(dtype and t:to(dtype) or t, requires_grad)
-end
-
---- arange([start = 0,] end [, step = 1]): start, start + step, ... below end; float32 unless a dtype is named.
-function create.arange(...)
-  local values = {n = select("#", ...), ...}
-  local options = {}
-  if is_options(values[values.n]) then
-    options = check_options("arange", values[values.n])
-    values.n = values.n - 1
-  end
-  local start, stop, step = values[1], values[2], values.n > 2 and values[3] or nil
-  if values.n == 1 then start, stop = 0, values[1] end
-  for i = 1, values.n do
-    if type(values[i]) ~= "number" then fail(("arange: argument %d must be a number, not %s"):format(i, arguments.describe(values[i]))) end
-  end
-  if values.n < 1 or values.n > 3 then fail("arange takes start, end and step, got " .. values.n .. " arguments") end
-  return finish(ops.arange(start, stop, step or 1, options.dtype, base.device_name(device_id(options.device))), options.requires_grad)
-end
-
-local parse_linspace = arguments.signature("linspace", "start:number, end:number, steps:int>=0" .. NAMED)
-
---- steps numbers from start to end, both included.
-function create.linspace(...)
-  local start, stop, steps, dtype, device, requires_grad = parse_linspace(...)
-  local t = empty({steps}, "float64", "cpu")
-  local values, last = ffi.new("double[?]", steps + 1), math.max(1, steps - 1)
-  for i = 0, steps - 1 do
-    values[i] = i < steps / 2 and start + (stop - start) * i / last or stop - (stop - start) * (steps - 1 - i) / last
-  end
-  if steps == 1 then values[0] = start end
-  check(C.ln_tensor_write(t._p, values, nil))
-  return finish(ops.to(t, dtype or "float32", base.device_name(device_id(device))), requires_grad)
-end
-
-local parse_eye = arguments.signature("eye", "n:int>=0, m:int>=0?" .. NAMED)
-
---- The identity matrix of n rows and m columns (default n).
-function create.eye(...)
-  local n, m, dtype, device, requires_grad = parse_eye(...)
-  local t = empty({n, m or n}, dtype, device):fill_(0)
-  ops.fill_(ops.diagonal(t), 1)
-  return finish(t, requires_grad)
-end
+declare("eye", {
+  doc = "The identity matrix of n rows and m columns, n where m is left out.", takes = "n:int>=0, m:int>=0?" .. NAMED,
+  call = function(n, m, dtype, device, requires_grad)
+    local t = ops.fill_(empty({n, m or n}, dtype, device), 0)
+    ops.fill_(ops.diagonal(t), 1)
+    return finish(t, requires_grad)
+  end,
+})
 
 -- lt.tensor ------------------------------------------------------------------------------------------------------------------------------
 
@@ -192,6 +184,17 @@ local function parse_integer(text)
   local n = ffi.cast("int64_t", 0)
   for d in digits:gmatch("%d") do n = n * 10 + tonumber(d) end
   return sign == "-" and -n or n
+end
+
+-- A plain table of names is no data.
+local function is_options(x) return type(x) == "table" and not getmetatable(x) and #x == 0 and next(x) ~= nil end
+
+-- An array with a gap ends there for Lua.
+local function check_gaps(list)
+  local n = #list
+  local key = next(list, n > 0 and n or nil)
+  if key == "n" then key = next(list, key) end
+  if key ~= nil then fail(("tensor: the data have nil after %d elements, and then the entry [%s]"):format(n, tostring(key))) end
 end
 
 local function measure(data)
@@ -233,6 +236,7 @@ local function flatten(data, shape, depth, path, values, at)
   end
   local from = Size.is_size(data) and 0 or 1
   if type(data) ~= "table" and from == 1 then fail(("tensor: element %s is %s where an array of %d is expected"):format(place(path), arguments.describe(data), shape[depth])) end
+  if from == 1 then check_gaps(data) end
   if #data ~= shape[depth] then fail(("tensor: row %s has %d elements, the first one %d"):format(place(path), #data, shape[depth])) end
   for i = 1, shape[depth] do
     path[depth] = i
@@ -242,30 +246,40 @@ local function flatten(data, shape, depth, path, values, at)
   return at
 end
 
---- lt.tensor(data [, {dtype =, device =, requires_grad =}]): from a number, a boolean, or (nested) arrays. float32 unless a dtype is named, bool
--- from booleans, int64 from int64 cdata (1LL) and decimal strings, which are exact.
-function create.tensor(data, options)
-  options = check_options("tensor", options or {})
-  if is_tensor(data) then return finish(data:detach():clone():to(options.dtype or data.dtype, options.device), options.requires_grad) end
-  if data == nil then fail("tensor: data are expected: a number, a boolean or an array") end
-  local shape = measure(data)
-  local n = 1
+local function from_data(data, dtype, device)
+  local shape, n = measure(data), 1
   for _, size in ipairs(shape) do n = n * size end
-  local exact = options.dtype ~= nil and options.dtype:match("int") ~= nil
+  local exact = dtype ~= nil and dtype:match("int") ~= nil
   local values = {number = ffi.new("double[?]", n + 1), integer = ffi.new("int64_t[?]", n + 1), exact = exact}
   flatten(data, shape, 1, {}, values, 0)
   local first = data
   while type(first) == "table" do first = first[1] end
-  local dtype = options.dtype or (values.used_exact and "int64") or (type(first) == "boolean" and "bool") or "float32"
-  local t = empty(shape, dtype, options.device)
-  local whole = values.used_exact or (exact and true)
-  check(C.ln_tensor_write(t._p, values.number, whole and values.integer or nil))
-  return finish(t, options.requires_grad)
+  local t = empty(shape, dtype or (values.used_exact and "int64") or (type(first) == "boolean" and "bool") or "float32", device)
+  check(C.ln_tensor_write(t._p, values.number, (values.used_exact or exact) and values.integer or nil))
+  return t
 end
+
+local function tensor(data, dtype, device, requires_grad)
+  local t = is_tensor(data) and data:detach():clone():to(device or data.device, dtype or data.dtype) or from_data(data, dtype, device)
+  return finish(t, requires_grad)
+end
+
+declare("tensor", {
+  doc = "A tensor from a number, a boolean or (nested) arrays, or a copy of a tensor: float32 unless a dtype is named, bool from booleans, int64 from "
+    .. "int64 cdata (1LL) and decimal strings, which are exact.",
+  takes = "data:any" .. NAMED, call = tensor,
+})
+
+T.new_tensor = arguments.method("new_tensor", "self:tensor, data:any" .. NAMED, function(t, data, dtype, device, requires_grad)
+  return tensor(data, dtype or t.dtype, device or t.device, requires_grad)
+end)
 
 for name, dtype in each {Float = "float32", Double = "float64", Half = "float16", BFloat16 = "bfloat16", Char = "int8", Short = "int16", Int = "int32",
                            Long = "int64", Byte = "uint8", Bool = "bool"} do
-  create[name .. "Tensor"] = function(data) return create.tensor(data == nil and {} or data, {dtype = dtype}) end
+  declare(name .. "Tensor", {
+    doc = ("A tensor of dtype %s from a number or (nested) arrays; without data an empty one."):format(dtype), takes = "data:any?",
+    call = function(data) return tensor(data == nil and {} or data, dtype) end,
+  })
 end
 
 return create

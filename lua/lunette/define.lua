@@ -37,10 +37,27 @@ local function add_operator(package, title, name)
   return catalog.add(fn, {name = title .. "." .. name, complete = function(entry) entry.signature, entry.doc = define.row(name), ops.info[name].doc end})
 end
 
+-- A member that stands for several forms, each {takes =, call =}; they are tried in this order.
+local function add_forms(package, title, name, declaration)
+  local texts = {}
+  for i, form in ipairs(declaration.forms) do texts[i] = form.takes end
+  local fn = lazily.made(function()
+    local forms = {}
+    for i, form in ipairs(declaration.forms) do
+      local all = form.takes:gsub("%*,%s*", "") -- an overload hands all values on by position
+      forms[i] = {fn = arguments.method(name, all, form.call), spec = arguments.read(name, form.takes)}
+    end
+    return arguments.overload(name, forms)
+  end)
+  package[name] = fn
+  return catalog.add(fn, {name = title .. "." .. name, forms = texts, signature = texts[#texts], doc = declaration.doc})
+end
+
 --- A function that declares others as members of `package`, which scripts call `title`.
 function define.into(package, title)
   return function(name, declaration)
     if not declaration then return add_operator(package, title, name) end
+    if declaration.forms then return add_forms(package, title, name, declaration) end
     local row, call = declaration.row or name, declaration.call
     local function signature()
       return ops.info[row] and derive.signature(declaration.takes, define.row(row)) or declaration.takes

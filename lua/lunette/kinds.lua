@@ -110,7 +110,8 @@ local function is_ints(v, low, high, count)
   if type(v) ~= "table" then return false end
   local n = #v
   if n > MOST or count and n ~= count then return false end
-  if getmetatable(v) == nil and not is_array(v, n) then return false end
+  local meta = getmetatable(v)
+  if meta == nil and not is_array(v, n) or meta ~= nil and n == 0 then return false end -- lt:zeros() hands over lt
   if n > 3 then return all_whole(v, 1, n, low, high) end
   return (n < 1 or whole(v[1], low, high)) and (n < 2 or whole(v[2], low, high)) and (n < 3 or whole(v[3], low, high))
 end

@@ -7,7 +7,7 @@ local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
 
 local C, ffi, fail, check = base.C, base.ffi, base.fail, base.check
-local istype, cast, type, tonumber, pcall, error = ffi.istype, ffi.cast, type, tonumber, pcall, error
+local istype, cast, type, tonumber = ffi.istype, ffi.cast, type, tonumber
 
 local random = {}
 local Generator = base.registry.generator or {}
@@ -103,15 +103,5 @@ function random.Generator()
 end
 
 random.default_generator = C.ln_generator_default()
-
---- Runs fn(...), which draws, with a generator in the place of the default one.
-function random.with(generator, fn, ...)
-  if not generator then return fn(...) end
-  C.ln_generator_use(generator)
-  local ok, result = pcall(fn, ...)
-  C.ln_generator_use(nil)
-  if not ok then error(result, 0) end
-  return result
-end
 
 return random

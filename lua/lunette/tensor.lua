@@ -6,10 +6,11 @@ local base = require("lunette.ffi")
 local ops = require("lunette.ops")
 local arguments = require("lunette.arguments")
 local Size = require("lunette.size")
-local create = require("lunette.create")
+require("lunette.create")
 
 local C, ffi, T, fields, fail, check, pointer, is_tensor = base.C, base.ffi, base.T, base.fields, base.fail, base.check, base.pointer, base.is_tensor
-local tonumber, type, select, ipairs, unpack = tonumber, type, select, ipairs, unpack
+local tonumber, type, unpack = tonumber, type, unpack
+local method = arguments.method
 local take, give = base.take, base.give
 local FLOATS, BOOL = 3, tonumber(C.LN_BOOL) -- dtypes up to bfloat16 are floating
 
@@ -64,16 +65,6 @@ function T.is_floating_point(t) return pointer(t).dtype <= FLOATS end
 function T.is_tensor() return true end
 function T.data_ptr(t) return ffi.cast("void *", pointer(t).data) end
 function T.storage_offset(t) return tonumber(C.ln_tensor_storage_offset(pointer(t))) end
-
-local functions = {} -- methods that check all their arguments: functions too, called by position or by name
-
--- A method of this signature; `call` gets the values of the parameters.
-local function method(name, text, call)
-  local parse = arguments.signature(name, text)
-  local function checked(...) return call(parse(...)) end
-  functions[checked] = true
-  return checked
-end
 
 T.view_as = method("view_as", "self:tensor, other:tensor", function(t, other) return ops.view(t, other.shape) end)
 T.reshape_as = method("reshape_as", "self:tensor, other:tensor", function(t, other) return ops.reshape(t, other.shape) end)
@@ -284,35 +275,15 @@ T.type_as = method("type_as", "self:tensor, other:tensor", function(t, other) re
 function T.cpu(t) return to(t, "cpu", nil, false) end
 function T.cuda(t, device) return to(t, device or "cuda", nil, false) end
 
--- New tensors of the same kind -----------------------------------------------------------------------------------------------------------
-
-for _, name in ipairs {"zeros", "ones", "empty"} do
-  T["new_" .. name] = function(t, ...)
-    local values = {...}
-    local options = {dtype = t.dtype, device = t.device}
-    local n = select("#", ...)
-    if type(values[n]) == "table" and #values[n] == 0 and next(values[n]) then
-      for k, v in each(values[n]) do options[k] = v end
-      n = n - 1
-    end
-    values[n + 1] = options
-    return create[name](unpack(values, 1, n + 1))
-  end
-end
-
-function T.new_full(t, size, value) return create.full(size, value, {dtype = t.dtype, device = t.device}) end
-
-function T.new_tensor(t, data) return create.tensor(data, {dtype = t.dtype, device = t.device}) end
-
 -- Overloads ------------------------------------------------------------------------------------------------------------------------------
 
 function T.zero_(t) return ops.fill_(t, 0) end
 
 --- random_(), random_(to), random_(from, to): whole numbers; `to` is not among them.
-function T.random_(t, from, to_)
+T.random_ = method("random_", "self:tensor, from:int?, to:int?, *, generator:generator?", function(t, from, to_, generator)
   if to_ == nil and from ~= nil then from, to_ = 0, from end
-  return ops.random_(t, from, to_)
-end
+  return ops.random_(t, from, to_, generator)
+end)
 
 --- where(condition, other): this tensor where condition is true.
 function T.where(t, condition, other) return ops.where(condition, t, other) end
@@ -350,7 +321,7 @@ end)
 
 -- Methods that are called with a dot, and the other way round, find something that is no tensor in their first place.
 for name, fn in each(T) do
-  if type(fn) == "function" and not functions[fn] then
+  if type(fn) == "function" and not arguments.methods[fn] then
     T[name] = function(t, ...)
       if not is_tensor(t) then fail(("%s is a method of tensors: x:%s(...)"):format(name, name)) end
       return fn(t, ...)

@@ -62,6 +62,7 @@ local function store_text(param, index, others)
     return ("inputs[%s] = PTR if not PTR then if put_operand(block, SLOT, VAR, %s) then whole = whole + WEIGHT end if VAR == true or VAR == false then%send end")
       :format(index, others, PRESENT)
   end
+  if param.kind == "generator" then return "" end
   local text = stores[param.kind] .. PRESENT
   return param.optional and "if VAR ~= nil then " .. text .. "end" or text
 end
@@ -115,12 +116,21 @@ local function result_texts(info)
   return ("local %s = %s"):format(concat(locals, ", "), concat(read, ", ")), "return " .. (#wrapped == 1 and "(%s)" or "%s"):format(concat(wrapped, ", "))
 end
 
+-- The call between setting the generator that it draws from and setting the default one again.
+local function with_generator(info, call)
+  for i, param in ipairs(info.params) do
+    if param.kind == "generator" then return ("status = 0 if a%d ~= nil then C.ln_generator_use(a%d) end %s C.ln_generator_use(nil)"):format(i, i, call) end
+  end
+  return call
+end
+
 --- What stands behind the checks of an operator's arguments, a1, a2 ...
 function wrapper.text(info, name, inplace)
   local reads, writes, count, uses, has_list = steps(info, name)
   local attrs = uses.slot and "block.attrs" or "nil"
-  local call = inplace and ("C.ln_apply_inplace(%d, inputs, %s, %s)"):format(info.id, count, attrs)
-    or ("C.ln_apply(%d, inputs, %s, %s, outputs)"):format(info.id, count, attrs)
+  local call = inplace and ("status = C.ln_apply_inplace(%d, inputs, %s, %s)"):format(info.id, count, attrs)
+    or ("status = C.ln_apply(%d, inputs, %s, %s, outputs)"):format(info.id, count, attrs)
+  call = with_generator(info, call)
   local read_results, return_results = result_texts(info)
   return concat({
     concat(reads, "\n"),
@@ -133,8 +143,8 @@ function wrapper.text(info, name, inplace)
     concat(writes, "\n"),
     uses.slot and "local attrs = block.attrs attrs.present, attrs.integer = present, whole" or "",
     uses.ints and "attrs.pool_used = used" or "",
-    "local status = " .. call,
-    ("if status == %d then base.collect() status = %s end"):format(NOMEM, call),
+    "local " .. call,
+    ("if status == %d then base.collect() %s end"):format(NOMEM, call),
     ("if status ~= 0 then spare.block = block base.check(status, %q, %q) end"):format(name, info.public_name),
     inplace and "" or read_results,
     "spare.block = block",
@@ -146,7 +156,7 @@ end
 -- Signatures ------------------------------------------------------------------------------------------------------------------------------
 
 local KINDS = {int = "int", float = "number", bool = "bool", dtype = "dtype", device = "device", ints = "ints", scalar = "scalar", tensor = "tensor",
-               operand = "tensor|scalar", list = "tensors"}
+               operand = "tensor|scalar", generator = "generator", list = "tensors"}
 
 local function parameter_text(param, last)
   local kind = param.choices and "enum(" .. param.choices .. ")" or KINDS[param.kind]

@@ -48,13 +48,13 @@ declare("_calculate_fan_in_and_fan_out", {
 
 -- Plain values ---------------------------------------------------------------------------------------------------------------------------
 
-local function uniform(t, a, b)
-  t.data:uniform_(a, b)
+local function uniform(t, a, b, generator)
+  t.data:uniform_(a, b, generator)
   return t
 end
 
-local function normal(t, mean, std)
-  t.data:normal_(mean, std)
+local function normal(t, mean, std, generator)
+  t.data:normal_(mean, std, generator)
   return t
 end
 
@@ -63,9 +63,9 @@ local function constant(t, value)
   return t
 end
 
-declare("uniform_", {doc = "Draws from U(a, b).", takes = "tensor:tensor, a:number=0, b:number=1", call = uniform})
+declare("uniform_", {doc = "Draws from U(a, b).", takes = "tensor:tensor, a:number=0, b:number=1, generator:generator?", call = uniform})
 
-declare("normal_", {doc = "Draws from N(mean, std^2).", takes = "tensor:tensor, mean:number=0, std:number=1", call = normal})
+declare("normal_", {doc = "Draws from N(mean, std^2).", takes = "tensor:tensor, mean:number=0, std:number=1, generator:generator?", call = normal})
 
 declare("constant_", {doc = "Fills with val.", takes = "tensor:tensor, val:scalar", call = constant})
 
@@ -113,20 +113,20 @@ end
 
 declare("xavier_uniform_", {
   doc = "Draws from U(-a, a), a = gain * sqrt(6 / (fan_in + fan_out)).",
-  takes = "tensor:tensor, gain:number=1",
-  call = function(t, gain)
+  takes = "tensor:tensor, gain:number=1, generator:generator?",
+  call = function(t, gain, generator)
     local a = sqrt(3) * xavier_std("xavier_uniform_", t, gain)
-    return uniform(t, -a, a)
+    return uniform(t, -a, a, generator)
   end,
 })
 
 declare("xavier_normal_", {
   doc = "Draws from N(0, std^2), std = gain * sqrt(2 / (fan_in + fan_out)).",
-  takes = "tensor:tensor, gain:number=1",
-  call = function(t, gain) return normal(t, 0, xavier_std("xavier_normal_", t, gain)) end,
+  takes = "tensor:tensor, gain:number=1, generator:generator?",
+  call = function(t, gain, generator) return normal(t, 0, xavier_std("xavier_normal_", t, gain), generator) end,
 })
 
-local KAIMING = "tensor:tensor, a:number=0, mode:enum(fan_in|fan_out)=fan_in, nonlinearity:string=leaky_relu"
+local KAIMING = "tensor:tensor, a:number=0, mode:enum(fan_in|fan_out)=fan_in, nonlinearity:string=leaky_relu, generator:generator?"
 
 local function kaiming_std(owner, t, a, mode, nonlinearity)
   local fan_in, fan_out = fans(owner, t)
@@ -136,19 +136,19 @@ end
 declare("kaiming_uniform_", {
   doc = "Draws from U(-bound, bound), bound = gain * sqrt(3 / fan).",
   takes = KAIMING,
-  call = function(t, a, mode, nonlinearity)
+  call = function(t, a, mode, nonlinearity, generator)
     if t:numel() == 0 then return t end
     local bound = sqrt(3) * kaiming_std("kaiming_uniform_", t, a, mode, nonlinearity)
-    return uniform(t, -bound, bound)
+    return uniform(t, -bound, bound, generator)
   end,
 })
 
 declare("kaiming_normal_", {
   doc = "Draws from N(0, std^2), std = gain / sqrt(fan).",
   takes = KAIMING,
-  call = function(t, a, mode, nonlinearity)
+  call = function(t, a, mode, nonlinearity, generator)
     if t:numel() == 0 then return t end
-    return normal(t, 0, kaiming_std("kaiming_normal_", t, a, mode, nonlinearity))
+    return normal(t, 0, kaiming_std("kaiming_normal_", t, a, mode, nonlinearity), generator)
   end,
 })
 
