@@ -129,6 +129,31 @@ typedef struct ln_pool {
   int64_t divisor; /* 0: the count */
 } ln_pool;
 
+/* The largest element of windows given by tables, over x [N, C, three dims]: window o of dim d covers low[d][o] to high[d][o] - 1, which are inside x.
+ * `planes`: the tables have out[d] entries for each of the N C planes; else the same entries serve all. */
+typedef struct ln_windows {
+  int dtype;
+  bool planes;
+  int64_t n, c;
+  int64_t in[3], out[3];
+  int64_t x_stride[5], y_stride[5]; /* elements; y_stride serves indices too */
+  const char *x;
+  char *y;
+  int64_t *indices; /* flat index into the input plane */
+  const int64_t *low[3], *high[3];
+} ln_windows;
+
+/* A band matrix applied along the middle of contiguous [outer, in, inner] -> [outer, out, inner], of float or double: element o is the sum of `count[o]`
+ * elements from start[o] on, each by its weight [out, taps], which are of the same dtype. */
+typedef struct ln_band {
+  int dtype;
+  int64_t outer, in, out, inner, taps;
+  const char *x;
+  char *y;
+  const int64_t *start, *count;
+  const void *weight;
+} ln_band;
+
 /* Batch normalisation over x [N, C, M]: channel stride and the rest as given. float statistics for half types. */
 typedef struct ln_norm {
   int dtype;

@@ -3,7 +3,7 @@
 
 local lt = require("lunette")
 local ops = require("lunette.ops")
-local FAMILIES = {"elementwise", "reductions", "matrices", "views", "creation", "moving", "network"}
+local FAMILIES = {"elementwise", "reductions", "matrices", "views", "creation", "moving", "network", "images"}
 local here = debug.getinfo(1, "S").source:match("^@(.*)parity_spec%.lua$")
 
 -- Inputs ---------------------------------------------------------------------------------------------------------------------------------
@@ -67,6 +67,7 @@ end
 local layouts = {
   {"contiguous", function(t) return t end},
   {"transposed", function(t) return t:transpose(0, -1):contiguous():transpose(0, -1) end},
+  {"channels last", function(t) return t:dim() > 2 and t:transpose(1, -1):contiguous():transpose(1, -1) or t end},
   {"sliced", function(t)
     local shape = t.shape:totable()
     shape[1], shape[#shape] = shape[1] + 1, shape[#shape] * 2 + 3
@@ -86,6 +87,7 @@ end
 
 local environment = setmetatable({
   lt = lt,
+  F = lt.nn.functional,
   put = function(t, key, value)
     t[key] = value
     return t

@@ -17,3 +17,8 @@ bool r_check_vector(ln_rule *r, const char *what, const ln_tensor *t, int64_t n,
   return r_require(r, !t || (t->ndim == 1 && t->shape[0] == n), "%s must have one number for each of %lld %s, got shape %s", what, (long long)n, unit,
                    ln_shape_text(t->shape, t->ndim));
 }
+
+bool r_check_spatial(ln_rule *r, const ln_tensor *x, int spatial) {
+  return r_require(r, x->ndim == spatial + 2 || x->ndim == spatial + 1, "input must have %d dimensions, or %d without a batch, got shape %s",
+                   spatial + 2, spatial + 1, ln_shape_text(x->shape, x->ndim));
+}

@@ -5,7 +5,7 @@
 
 /* The attributes of all three, in the same slots. */
 static bool read_options(ln_rule *r, ln_conv *v) {
-  SLOTS(conv2d);
+  SLOTS(conv1d);
   if (!r_sizes(r, a_stride, v->spatial, v->stride) || !r_sizes(r, a_padding, v->spatial, v->padding) ||
       !r_sizes(r, a_dilation, v->spatial, v->dilation))
     return false;
@@ -56,9 +56,7 @@ static bool resolve(ln_rule *r, const int64_t *xs, const int64_t *ws, ln_conv *v
 static void set_strides(int64_t *to, const ln_tensor *t) { memcpy(to, t->stride, sizeof(int64_t) * (size_t)t->ndim); }
 
 static bool check_operands(ln_rule *r, const ln_tensor *x, const ln_tensor *w, int spatial) {
-  return r_check_float(r, "input", x) && r_check_same_dtype(r, x, w) &&
-         r_require(r, x->ndim == spatial + 2 || x->ndim == spatial + 1, "input must have %d dimensions, or %d without a batch, got shape %s",
-                   spatial + 2, spatial + 1, ln_shape_text(x->shape, x->ndim));
+  return r_check_float(r, "input", x) && r_check_same_dtype(r, x, w) && r_check_spatial(r, x, spatial);
 }
 
 /* -- Forward -- */
@@ -70,7 +68,7 @@ static bool check_bias(ln_rule *r, const ln_tensor *x, const ln_tensor *bias, in
 }
 
 static void convolve(ln_rule *r, int spatial) {
-  ARGS(conv2d);
+  ARGS(conv1d);
   ln_conv v = {.dtype = input->dtype, .spatial = spatial};
   if (!check_operands(r, input, weight, spatial) || !r_check_ndim(r, "weight", weight, spatial + 2) || !read_options(r, &v)) return;
   ln_tensor *x = r_with_batch(r, input, spatial);
@@ -89,29 +87,26 @@ static void convolve(ln_rule *r, int spatial) {
   KERNEL(r, conv, &v);
 }
 
-void conv2d_forward(ln_rule *r) { convolve(r, 2); }
-
 /* -- Gradient of the input -- */
 
-void conv2d_dx_forward(ln_rule *r) {
-  ARGS(conv2d_dx);
-  enum { SPATIAL = 2 };
-  ln_conv v = {.dtype = dy->dtype, .spatial = SPATIAL};
+static void convolve_dx(ln_rule *r, int spatial) {
+  ARGS(conv1d_dx);
+  ln_conv v = {.dtype = dy->dtype, .spatial = spatial};
   const int64_t *size;
   int n = r_list(r, a_size, &size);
   int64_t shape[5] = {1};
-  if (!check_operands(r, dy, weight, SPATIAL) || !r_check_ndim(r, "weight", weight, SPATIAL + 2) ||
+  if (!check_operands(r, dy, weight, spatial) || !r_check_ndim(r, "weight", weight, spatial + 2) ||
       !r_require(r, n == dy->ndim, "size %s does not go with dy %s", ln_shape_text(size, n), ln_shape_text(dy->shape, dy->ndim)) ||
       !read_options(r, &v))
     return;
-  memcpy(shape + (n == SPATIAL + 1), size, sizeof(int64_t) * (size_t)n);
-  ln_tensor *g = r_with_batch(r, dy, SPATIAL);
+  memcpy(shape + (n == spatial + 1), size, sizeof(int64_t) * (size_t)n);
+  ln_tensor *g = r_with_batch(r, dy, spatial);
   if (!g || !resolve(r, shape, weight->shape, &v)) return;
-  int64_t want[4] = {v.n, v.o, v.out[0], v.out[1]};
-  if (!r_require(r, ln_same_dims(g->shape, want, 4), "dy %s is not the result of an input %s", ln_shape_text(dy->shape, dy->ndim),
+  int64_t want[5] = {v.n, v.o, v.out[0], v.out[1], v.out[2]};
+  if (!r_require(r, ln_same_dims(g->shape, want, spatial + 2), "dy %s is not the result of an input %s", ln_shape_text(dy->shape, dy->ndim),
                  ln_shape_text(size, n)))
     return;
-  ln_tensor *w = r_dense(r, weight, weight->dtype), *dx = r_out_spatial(r, 0, shape, SPATIAL, n == SPATIAL + 2, r->device == LN_CPU, dy->dtype);
+  ln_tensor *w = r_dense(r, weight, weight->dtype), *dx = r_out_spatial(r, 0, shape, spatial, n == spatial + 2, r->device == LN_CPU, dy->dtype);
   if (!r_ok(r) || dx->numel == 0) return;
   if (dy->numel == 0) {
     r_status(r, ln_zero(dx));
@@ -128,21 +123,20 @@ void conv2d_dx_forward(ln_rule *r) {
 
 /* -- Gradient of the weight -- */
 
-void conv2d_dw_forward(ln_rule *r) {
-  ARGS(conv2d_dw);
-  enum { SPATIAL = 2 };
-  ln_conv v = {.dtype = input->dtype, .spatial = SPATIAL};
+static void convolve_dw(ln_rule *r, int spatial) {
+  ARGS(conv1d_dw);
+  ln_conv v = {.dtype = input->dtype, .spatial = spatial};
   const int64_t *size;
   int n = r_list(r, a_size, &size);
-  if (!check_operands(r, input, dy, SPATIAL) || !r_require(r, n == SPATIAL + 2, "size %s is no weight's", ln_shape_text(size, n)) ||
+  if (!check_operands(r, input, dy, spatial) || !r_require(r, n == spatial + 2, "size %s is no weight's", ln_shape_text(size, n)) ||
       !r_require(r, dy->ndim == input->ndim, "dy %s does not go with input %s", ln_shape_text(dy->shape, dy->ndim),
                  ln_shape_text(input->shape, input->ndim)) ||
       !read_options(r, &v))
     return;
-  ln_tensor *x = r_with_batch(r, input, SPATIAL), *g = r_with_batch(r, dy, SPATIAL);
+  ln_tensor *x = r_with_batch(r, input, spatial), *g = r_with_batch(r, dy, spatial);
   if (!r_ok(r) || !resolve(r, x->shape, size, &v)) return;
-  int64_t want[4] = {v.n, v.o, v.out[0], v.out[1]};
-  if (!r_require(r, ln_same_dims(g->shape, want, 4), "dy %s is not the result of an input %s", ln_shape_text(dy->shape, dy->ndim),
+  int64_t want[5] = {v.n, v.o, v.out[0], v.out[1], v.out[2]};
+  if (!r_require(r, ln_same_dims(g->shape, want, spatial + 2), "dy %s is not the result of an input %s", ln_shape_text(dy->shape, dy->ndim),
                  ln_shape_text(input->shape, input->ndim)))
     return;
   ln_tensor *dw = r_out(r, 0, size, n, input->dtype);
@@ -159,3 +153,11 @@ void conv2d_dw_forward(ln_rule *r) {
   set_strides(v.w_stride, dw);
   KERNEL(r, conv_dw, &v);
 }
+
+#define CONVOLUTION(n)                                          \
+  void conv##n##d_forward(ln_rule *r) { convolve(r, n); }       \
+  void conv##n##d_dx_forward(ln_rule *r) { convolve_dx(r, n); } \
+  void conv##n##d_dw_forward(ln_rule *r) { convolve_dw(r, n); }
+CONVOLUTION(1)
+CONVOLUTION(2)
+CONVOLUTION(3)

@@ -1,11 +1,9 @@
-/* pool.c - maximum and mean over windows. Written for any number of spatial dims; the rows of the table fix it. */
+/* pool.c - maximum and mean over windows of 1 to 3 dimensions. */
 #include "index.h"
-
-enum { SPATIAL = 2 };
 
 /* Sizes of the windows; all pooling rows have these in the same slots. */
 static bool read_windows(ln_rule *r, ln_pool *p) {
-  SLOTS(max_pool2d);
+  SLOTS(max_pool1d);
   const int64_t *list;
   int n = p->spatial;
   if (!r_sizes(r, a_kernel_size, n, p->kernel)) return false;
@@ -33,12 +31,12 @@ static bool check_windows(ln_rule *r, const ln_pool *p) {
 }
 
 static bool read_max(ln_rule *r, ln_pool *p) {
-  SLOTS(max_pool2d);
+  SLOTS(max_pool1d);
   return read_windows(r, p) && r_sizes(r, a_dilation, p->spatial, p->dilation) && check_windows(r, p);
 }
 
 static bool read_mean(ln_rule *r, ln_pool *p) {
-  SLOTS(avg_pool2d);
+  SLOTS(avg_pool1d);
   for (int d = 0; d < p->spatial; d++) p->dilation[d] = 1;
   p->count_include_pad = r_bool(r, a_count_include_pad);
   p->divisor = r_has(r, a_divisor_override) ? r_int(r, a_divisor_override) : 0;
@@ -60,11 +58,7 @@ static bool count_windows(ln_rule *r, ln_pool *p, bool ceil_mode) {
   return true;
 }
 
-static bool check_input(ln_rule *r, const ln_tensor *x) {
-  return r_check_float(r, "input", x) &&
-         r_require(r, x->ndim == SPATIAL + 2 || x->ndim == SPATIAL + 1, "input must have %d dimensions, or %d without a batch, got shape %s",
-                   SPATIAL + 2, SPATIAL + 1, ln_shape_text(x->shape, x->ndim));
-}
+static bool check_input(ln_rule *r, const ln_tensor *x, int spatial) { return r_check_float(r, "input", x) && r_check_spatial(r, x, spatial); }
 
 static void set_shape(ln_pool *p, const int64_t *shape) {
   p->n = shape[0];
@@ -89,16 +83,16 @@ static ln_tensor *begin(ln_rule *r, ln_pool *p, ln_tensor *input, bool ceil_mode
   return x;
 }
 
-void max_pool2d_forward(ln_rule *r) {
-  ARGS(max_pool2d);
-  ln_pool p = {.dtype = input->dtype, .spatial = SPATIAL};
+static void maximum(ln_rule *r, int spatial) {
+  ARGS(max_pool1d);
+  ln_pool p = {.dtype = input->dtype, .spatial = spatial};
   int64_t shape[5];
-  if (!check_input(r, input) || !read_max(r, &p)) return;
+  if (!check_input(r, input, spatial) || !read_max(r, &p)) return;
   ln_tensor *x = begin(r, &p, input, r_bool(r, a_ceil_mode), shape);
   if (!x) return;
-  bool batched = input->ndim == SPATIAL + 2, last = ln_is_channels_last(x, SPATIAL);
-  ln_tensor *y = r_out_spatial(r, 0, shape, SPATIAL, batched, last, input->dtype);
-  ln_tensor *indices = r_out_spatial(r, 1, shape, SPATIAL, batched, last, LN_INT64);
+  bool batched = input->ndim == spatial + 2, last = ln_is_channels_last(x, spatial);
+  ln_tensor *y = r_out_spatial(r, 0, shape, spatial, batched, last, input->dtype);
+  ln_tensor *indices = r_out_spatial(r, 1, shape, spatial, batched, last, LN_INT64);
   if (!r_ok(r) || y->numel == 0) return;
   p.y = y->data;
   p.indices = (int64_t *)indices->data;
@@ -106,13 +100,13 @@ void max_pool2d_forward(ln_rule *r) {
   KERNEL(r, max_pool, &p);
 }
 
-void avg_pool2d_forward(ln_rule *r) {
-  ARGS(avg_pool2d);
-  ln_pool p = {.dtype = input->dtype, .spatial = SPATIAL};
+static void mean(ln_rule *r, int spatial) {
+  ARGS(avg_pool1d);
+  ln_pool p = {.dtype = input->dtype, .spatial = spatial};
   int64_t shape[5];
-  if (!check_input(r, input) || !read_mean(r, &p)) return;
+  if (!check_input(r, input, spatial) || !read_mean(r, &p)) return;
   ln_tensor *x = begin(r, &p, input, r_bool(r, a_ceil_mode), shape);
-  ln_tensor *y = x ? r_out_spatial(r, 0, shape, SPATIAL, input->ndim == SPATIAL + 2, ln_is_channels_last(x, SPATIAL), input->dtype) : NULL;
+  ln_tensor *y = x ? r_out_spatial(r, 0, shape, spatial, input->ndim == spatial + 2, ln_is_channels_last(x, spatial), input->dtype) : NULL;
   if (!y || y->numel == 0) return;
   p.y = y->data;
   set_strides(p.y_stride, y);
@@ -150,33 +144,42 @@ static ln_tensor *begin_dx(ln_rule *r, ln_pool *p, const ln_tensor *dy, const ln
 }
 
 /* The indices say where each element goes; a device whose threads gather looks for them in the windows that hold an element. */
-void max_pool2d_dx_forward(ln_rule *r) {
-  ARGS(max_pool2d_dx);
-  ln_pool p = {.dtype = dy->dtype, .spatial = SPATIAL};
+static void maximum_dx(ln_rule *r, int spatial) {
+  ARGS(max_pool1d_dx);
+  ln_pool p = {.dtype = dy->dtype, .spatial = spatial};
   int64_t full[5];
-  if (!check_input(r, dy) || !read_max(r, &p) ||
+  if (!check_input(r, dy, spatial) || !read_max(r, &p) ||
       !r_require(r, ln_same_shape(dy, indices) && indices->dtype == LN_INT64, "dy %s and indices %s %s do not go together",
                  ln_shape_text(dy->shape, dy->ndim), ln_dtype_name(indices->dtype), ln_shape_text(indices->shape, indices->ndim)) ||
       !read_size(r, &p, dy, a_size, r_bool(r, a_ceil_mode), full))
     return;
-  if (r->device == LN_CPU && !r_check_index(r, indices, 0, p.in[0] * p.in[1], dy->ndim - 1)) return;
-  ln_tensor *at = r_with_batch(r, indices, SPATIAL); /* both in the layout of the indices */
+  if (r->device == LN_CPU && !r_check_index(r, indices, 0, ln_numel(p.in, spatial), dy->ndim - 1)) return;
+  ln_tensor *at = r_with_batch(r, indices, spatial); /* both in the layout of the indices */
   ln_tensor *g = at ? r_new_strided(r, at->shape, at->stride, at->ndim, dy->dtype) : NULL;
-  if (!g || !r_copy(r, g, r_with_batch(r, dy, SPATIAL)) || !begin_dx(r, &p, dy, at, full)) return;
+  if (!g || !r_copy(r, g, r_with_batch(r, dy, spatial)) || !begin_dx(r, &p, dy, at, full)) return;
   p.x = g->data;
   p.indices = (int64_t *)at->data;
   set_strides(p.y_stride, g);
   KERNEL(r, max_pool_dx, &p);
 }
 
-void avg_pool2d_dx_forward(ln_rule *r) {
-  ARGS(avg_pool2d_dx);
-  ln_pool p = {.dtype = dy->dtype, .spatial = SPATIAL};
+static void mean_dx(ln_rule *r, int spatial) {
+  ARGS(avg_pool1d_dx);
+  ln_pool p = {.dtype = dy->dtype, .spatial = spatial};
   int64_t full[5];
-  if (!check_input(r, dy) || !read_mean(r, &p) || !read_size(r, &p, dy, a_size, r_bool(r, a_ceil_mode), full)) return;
-  ln_tensor *g = r_with_batch(r, dy, SPATIAL);
+  if (!check_input(r, dy, spatial) || !read_mean(r, &p) || !read_size(r, &p, dy, a_size, r_bool(r, a_ceil_mode), full)) return;
+  ln_tensor *g = r_with_batch(r, dy, spatial);
   if (!g || !begin_dx(r, &p, dy, g, full)) return;
   p.x = g->data;
   set_strides(p.y_stride, g);
   KERNEL(r, avg_pool_dx, &p);
 }
+
+#define POOLING(n)                                                 \
+  void max_pool##n##d_forward(ln_rule *r) { maximum(r, n); }       \
+  void max_pool##n##d_dx_forward(ln_rule *r) { maximum_dx(r, n); } \
+  void avg_pool##n##d_forward(ln_rule *r) { mean(r, n); }          \
+  void avg_pool##n##d_dx_forward(ln_rule *r) { mean_dx(r, n); }
+POOLING(1)
+POOLING(2)
+POOLING(3)

@@ -74,3 +74,34 @@ bool ln_is_channels_last(const ln_tensor *t, int spatial) {
   int channel = t->ndim - spatial - 1;
   return channel >= 0 && t->stride[t->ndim - 1] != 1 && t->stride[channel] == 1;
 }
+
+void ln_memory_order(const ln_tensor *t, int *order) {
+  for (int i = 0; i < t->ndim; i++) {
+    int at = i;
+    for (; at > 0 && t->shape[i] > 1 && t->stride[order[at - 1]] < t->stride[i]; at--) order[at] = order[at - 1];
+    order[at] = i;
+  }
+}
+
+void ln_strides_in_order(const int64_t *shape, int ndim, const int *order, int64_t *stride) {
+  int64_t n = 1;
+  for (int i = ndim - 1; i >= 0; i--) {
+    stride[order[i]] = n;
+    n *= shape[order[i]] > 1 ? shape[order[i]] : 1;
+  }
+}
+
+ln_tensor ln_part(const ln_tensor *t, const int64_t *start, const int64_t *length) {
+  ln_tensor part = ln_look(t, length, t->stride, t->ndim);
+  for (int d = 0; d < t->ndim && part.numel > 0; d++) part.data += start[d] * t->stride[d] * ln_itemsize(t);
+  return part;
+}
+
+bool r_add_into(ln_rule *r, ln_tensor *to, ln_tensor *from) {
+  static const double alpha[3] = {1};
+  ln_tensor *const operands[3] = {to, to, from};
+  int dtype = to->dtype == LN_FLOAT64 ? LN_FLOAT64 : ln_is_float(to->dtype) ? LN_FLOAT32 : LN_INT64;
+  ln_pointwise work = {.row = ln_row(LN_OP_add)->pointwise, .dtype = dtype, .attrs = alpha};
+  ln_loop_init(&work.loop, operands, 3);
+  return KERNEL(r, pointwise, &work);
+}

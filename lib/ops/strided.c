@@ -121,21 +121,12 @@ void as_strided_scatter_forward(ln_rule *r) {
     r_copy(r, &part, src);
 }
 
-/* Dims from the largest stride to the smallest: in that order a dense tensor is row-major. */
-static void memory_order(const int64_t *shape, const int64_t *stride, int n, int *order) {
-  for (int i = 0; i < n; i++) {
-    int at = i;
-    for (; at > 0 && shape[i] > 1 && stride[order[at - 1]] < stride[i]; at--) order[at] = order[at - 1];
-    order[at] = i;
-  }
-}
-
 void as_strided_scatter_backward(ln_rule *r) {
   ARGS(as_strided_scatter);
   geometry g;
   int order[16], inverse[16], n = input->ndim;
   if (!read_geometry(r, &g)) return;
-  memory_order(input->shape, input->stride, n, order);
+  ln_memory_order(input, order);
   for (int i = 0; i < n; i++) inverse[order[i]] = i;
   ln_tensor *laid = r_do1(r, LN_OP_contiguous, r_permute(r, r->g[0], order, n)); /* as input lies in memory */
   if (r->needs[1]) r_give(r, 1, ln_do_strided(r, LN_OP_as_strided, &laid, 1, &g));

@@ -19,7 +19,7 @@ require("lunette.nn.path")
 nn.Parameter = require("lunette.nn.parameter")
 nn.functional = require("lunette.nn.functional")
 
-for _, family in ipairs({"container", "linear", "conv", "pooling", "normalization", "dropout", "activation", "flatten", "embedding", "loss",
+for _, family in ipairs({"container", "linear", "conv", "pooling", "padding", "normalization", "dropout", "activation", "flatten", "embedding", "loss",
   "recurrent"}) do
   take(require("lunette.nn." .. family))
 end
