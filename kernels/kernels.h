@@ -154,6 +154,22 @@ typedef struct ln_band {
   const void *weight;
 } ln_band;
 
+enum { LN_GRID_BILINEAR, LN_GRID_NEAREST, LN_GRID_BICUBIC };
+enum { LN_GRID_ZEROS, LN_GRID_BORDER, LN_GRID_REFLECTION };
+
+/* Images [N, C, three dims] sampled at `points` positions of each image: x -> y [N, C, points], contiguous. The adjoint reads dy, which is like y, as x
+ * and adds into dx, with x_stride, as y. float or double alone, the grid [N, points, spatial] too. kernels/grid.h says what the options mean. */
+typedef struct ln_grid {
+  int dtype, spatial;
+  int mode, padding, order[3];
+  bool align;
+  int64_t n, c, points;
+  int64_t in[3];
+  int64_t x_stride[3]; /* elements, of n, c and the elements of a plane in order */
+  const char *x, *grid;
+  char *y;
+} ln_grid;
+
 /* Batch normalisation over x [N, C, M]: channel stride and the rest as given. float statistics for half types. */
 typedef struct ln_norm {
   int dtype;

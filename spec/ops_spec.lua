@@ -157,6 +157,12 @@ local structured = {
   max_pool3d_dx = {function(dy) return ops.max_pool3d_dx(dy, lt.LongTensor {{{{5, 2}}}}, 2, {size = {1, 2, 2, 4}}) end, {1, 1, 1, 2}},
   avg_pool3d = {function(x) return lt.avg_pool3d(x, 2, 1, 1) end, {1, 1, 2, 2, 2}},
   avg_pool3d_dx = {function(dy) return ops.avg_pool3d_dx(dy, 2, 1, {size = {1, 2, 3, 2}}) end, {1, 1, 2, 1}},
+  im2col = {function(x) return ops.im2col(x, {2, 1}, {1, 2}, 1, {1, 2}) end, {1, 2, 3, 4}},
+  col2im = {function(x) return ops.col2im(x, {3, 4}, 2, 1, 1, {2, 1}) end, {1, 4, 10}},
+  grid_sample = {function(x, grid) return ops.grid_sample(x, grid * 0.7 - 0.6, "bilinear", "border") end, {1, 2, 3, 3}, {1, 2, 2, 2}},
+  grid_sample_bicubic = {function(x, grid) return ops.grid_sample(x, grid * 0.7 - 0.6, "bicubic", "reflection", true) end, {1, 1, 3, 4}, {1, 2, 1, 2}},
+  grid_sample_of_volumes = {function(x, grid) return ops.grid_sample(x, grid * 0.7 - 0.6) end, {1, 1, 2, 3, 2}, {1, 1, 2, 1, 3}},
+  grid_sample_dx = {function(dy, grid) return ops.grid_sample_dx(dy, grid * 0.7 - 0.6, {size = {1, 2, 3, 3}}) end, {1, 2, 2, 2}, {1, 2, 2, 2}},
   adaptive_max_pool = {function(x) return (ops.adaptive_max_pool(x, {2, 3})) end, {1, 2, 3, 4}},
   fractional_max_pool = {function(x)
     local samples = lt.tensor({{{0.3, 0.8}, {0.6, 0.1}}}, {dtype = "float64"})

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum mode { NEAREST, EXACT, LINEAR, CUBIC, AREA };
+enum mode { NEAREST, EXACT, LINEAR, CUBIC, AREA, LANCZOS };
 
 typedef struct band {
   int64_t in, out, taps; /* taps: the most that a row has */
@@ -33,6 +33,15 @@ static double keys(double x, double a) {
 
 static int64_t held(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
+/* sinc(x) sinc(x / 3), which ends at 3. */
+static double lanczos(double x) {
+  x = fabs(x) * acos(-1);
+  if (x < 1e-9) return 1;
+  return x < 3 * acos(-1) ? 3 * sin(x) * sin(x / 3) / (x * x) : 0;
+}
+
+static double kernel_at(int mode, double x) { return mode == CUBIC ? keys(x, -0.5) : mode == LANCZOS ? lanczos(x) : triangle(x); }
+
 /* Where result o lies among the elements of the input. */
 static double position(const sampling *s, int64_t o) { return s->align ? s->step * (double)o : s->step * ((double)o + 0.5) - 0.5; }
 
@@ -40,8 +49,6 @@ static double position(const sampling *s, int64_t o) { return s->align ? s->step
 static int64_t nearest(const sampling *s, int64_t o) {
   float step = (float)s->step;
   if (s->mode == EXACT) return held((int64_t)floorf(((float)o + 0.5f) * step), s->in);
-  if (s->out == s->in) return o;
-  if (s->out == 2 * s->in) return o / 2;
   return held((int64_t)floorf((float)o * step), s->in);
 }
 
@@ -61,7 +68,7 @@ static void add_tap(const sampling *s, band *b, int64_t o, int64_t i, double wei
 }
 
 static void interpolated_row(const sampling *s, int64_t o, band *b) {
-  double x = position(s, o);
+  double x = s->mode == LINEAR && s->out == s->in ? (double)o : position(s, o); /* of equal sizes the scale does not count */
   if (s->mode == LINEAR && x < 0) x = 0;
   int64_t i = (int64_t)floor(x);
   if (s->mode == LINEAR && i > s->in - 1) i = s->in - 1;
@@ -71,11 +78,11 @@ static void interpolated_row(const sampling *s, int64_t o, band *b) {
     for (int k = -1; k <= 2; k++) add_tap(s, b, o, i + k, keys((double)k - t, -0.75));
   } else {
     add_tap(s, b, o, i, 1 - t);
-    if (i + 1 < s->in) add_tap(s, b, o, i + 1, t);
+    add_tap(s, b, o, i + 1, t);
   }
 }
 
-static double support(const sampling *s) { return (s->mode == CUBIC ? 2 : 1) * (s->step >= 1 ? s->step : 1); }
+static double support(const sampling *s) { return (s->mode == LANCZOS ? 3 : s->mode == CUBIC ? 2 : 1) * (s->step >= 1 ? s->step : 1); }
 
 /* Where the input is denser than the result the kernel widens, so that every element counts. */
 static void antialiased_row(const sampling *s, int64_t o, band *b) {
@@ -87,7 +94,7 @@ static void antialiased_row(const sampling *s, int64_t o, band *b) {
   if (low >= high) low = high - 1;
   for (int64_t k = 0; k < high - low; k++) {
     double x = ((double)(k + low) - centre + 0.5) * shrink;
-    total += weight[k] = s->mode == CUBIC ? keys(x, -0.5) : triangle(x);
+    total += weight[k] = kernel_at(s->mode, x);
   }
   for (int64_t k = 0; k < high - low && total != 0; k++) weight[k] /= total;
   b->start[o] = low;
@@ -178,11 +185,12 @@ static double step_of(ln_rule *r, int slot, bool align, int64_t in, int64_t out)
 static bool read_sampling(ln_rule *r, sampling *s, int64_t in, int64_t out) {
   SLOTS(resample); /* resample_dx has the same slots */
   *s = (sampling){.mode = (int)r_int(r, a_mode), .align = r_bool(r, a_align_corners), .antialias = r_bool(r, a_antialias), .in = in, .out = out};
-  bool smooth = s->mode == LINEAR || s->mode == CUBIC;
-  s->step = step_of(r, a_scale, s->align, in, out);
+  bool smooth = s->mode == LINEAR || s->mode == CUBIC || s->mode == LANCZOS;
+  s->step = s->antialias && in == out ? 1 : step_of(r, a_scale, s->align, in, out);
   return r_require(r, in >= 1 && out >= 0, "there must be elements to resample and no fewer than 0 results, got %lld and %lld", (long long)in,
                    (long long)out) &&
-         r_require(r, smooth || (!s->align && !s->antialias), "align_corners and antialias are for linear and cubic interpolation") &&
+         r_require(r, smooth || (!s->align && !s->antialias), "align_corners and antialias are for linear, cubic and lanczos interpolation") &&
+         r_require(r, s->mode != LANCZOS || s->antialias, "mode lanczos needs antialias") &&
          r_require(r, s->step >= 0 && isfinite(s->step) && in <= INT32_MAX && out <= INT32_MAX, "scale %g and sizes %lld, %lld are out of range",
                    r_float(r, a_scale), (long long)in, (long long)out);
 }

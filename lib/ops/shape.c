@@ -75,10 +75,14 @@ bool ln_is_channels_last(const ln_tensor *t, int spatial) {
   return channel >= 0 && t->stride[t->ndim - 1] != 1 && t->stride[channel] == 1;
 }
 
+/* A dim of one element lies anywhere: it counts as the outermost. */
+static int64_t distance(const ln_tensor *t, int i) { return t->shape[i] > 1 ? t->stride[i] : INT64_MAX; }
+
 void ln_memory_order(const ln_tensor *t, int *order) {
+  bool row_major = ln_tensor_is_contiguous(t);
   for (int i = 0; i < t->ndim; i++) {
     int at = i;
-    for (; at > 0 && t->shape[i] > 1 && t->stride[order[at - 1]] < t->stride[i]; at--) order[at] = order[at - 1];
+    for (; at > 0 && !row_major && distance(t, order[at - 1]) < distance(t, i); at--) order[at] = order[at - 1];
     order[at] = i;
   }
 }

@@ -8,7 +8,7 @@ local define = require("lunette.define")
 
 local F = {}
 
-for _, family in ipairs({"activation", "linear", "conv", "pooling", "padding", "normalization", "dropout", "embedding", "loss"}) do
+for _, family in ipairs({"activation", "linear", "conv", "pooling", "padding", "resize", "grid", "normalization", "dropout", "embedding", "loss"}) do
   require("lunette.nn.functional." .. family)(F, define.into(F, "F"))
 end
 
