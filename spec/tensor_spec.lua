@@ -9,6 +9,15 @@ local function fails_with(part, fn, ...)
 end
 
 describe("tensors", function()
+  it("are indexed by any number of texts, each read anew once it was forgotten", function()
+    local x = lt.arange(3000)
+    for _ = 1, 2 do
+      for i = 0, 2400, 2 do assert.are.equal(i, x[("%d:%d"):format(i, i + 1)]:item()) end
+    end
+    assert.are.equal(3000, #x[":"])
+    assert.has_error(function() return lt.tensor(1)["1:"] end, "too many indices: 1 for a tensor of 0 dimensions")
+  end)
+
   it("are made from nested arrays, and say where these are ragged", function()
     local t = lt.tensor {{1, 2}, {3, 4}}
     assert.are.equal("float32", t.dtype)

@@ -13,7 +13,7 @@ local arguments = require("lunette.arguments")
 local kinds = require("lunette.kinds")
 
 local getinfo, getregistry = debug.getinfo, debug.getregistry
-local collectgarbage, tonumber, type, error = collectgarbage, tonumber, type, error
+local collectgarbage, tonumber, type, error, rawget = collectgarbage, tonumber, type, error, rawget
 local istype, fficast, ffistring, ffigc = ffi.istype, ffi.cast, ffi.string, ffi.gc
 local max = math.max
 
@@ -63,7 +63,7 @@ elseif readable(here .. "lunette.h") and declarations(here .. "lunette.h") ~= re
 end
 
 local C = registry.C
-local base = {root = getinfo(1, "S").source:match("^(.*)ffi%.lua$"), C = C, ffi = ffi, registry = registry, T = {}, fields = {}, setters = {}, hooks = {}}
+local base = {root = getinfo(1, "S").source:match("^(.*)ffi%.lua$"), C = C, ffi = ffi, registry = registry, T = {}, index_texts = {}, fields = {}, setters = {}, hooks = {}}
 
 -- Errors ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -183,11 +183,15 @@ local function field_error(key)
   base.fail(("a tensor has no field or method '%s'%s"):format(tostring(key), arguments.hint(key, names)))
 end
 
+-- What traces pass through stands first: T[key] of a name that is not there yet looks among the operators, which the JIT cannot follow.
 local function index(h, key)
-  local method = T[key]
+  local method = rawget(T, key)
   if method ~= nil then return method end
   local field = fields[key]
   if field then return field(h) end
+  if type(key) == "number" or base.index_texts[key] then return hooks.get(h, key) end
+  method = T[key]
+  if method ~= nil then return method end
   if hooks.get and (type(key) ~= "string" or not key:match("^[%a_][%w_]*$")) then return hooks.get(h, key) end
   field_error(key)
 end

@@ -3,6 +3,7 @@
 -- An index becomes a list of parts, one a dimension. Numbers, slices, None and "..." make a view; tensors and lists gather, together and as
 -- PyTorch does: where they stand side by side the result's dimensions take their place, otherwise they come first.
 
+local each = require("lunette.each")
 local base = require("lunette.ffi")
 local ops = require("lunette.ops")
 local arguments = require("lunette.arguments")
@@ -28,7 +29,9 @@ end
 
 -- From an index to parts -------------------------------------------------------------------------------------------------------------------
 
-local parsed = setmetatable({}, {__mode = "v"})
+-- Texts that were read: their parts. `view` is the slice that a text consists of.
+local parsed, n_parsed = base.index_texts, 0
+local MOST = 1000 -- texts that are made anew for each call must not fill the memory
 
 local function parse_word(word, text)
   if word == "..." then return "..." end
@@ -50,7 +53,13 @@ local function parse(text)
     if word == "" then fail(("the index %q has an empty part"):format(text)) end
     parts[#parts + 1] = parse_word(word, text)
   end
-  parsed[text] = parts
+  if n_parsed == MOST then
+    for known in each(parsed) do parsed[known] = nil end
+    n_parsed = 0
+  end
+  parsed[text], n_parsed = parts, n_parsed + 1
+  local only = #parts == 1 and parts[1]
+  if getmetatable(only) == Slice and (only.start or only.stop or only.step) then parts.view = only end
   return parts
 end
 
@@ -176,6 +185,8 @@ function indexing.get(t, key)
     if key % 1 ~= 0 then fail("an index must be a whole number, got " .. key) end
     return ops.select(t, 0, key)
   end
+  local known = parsed[key]
+  if known and known.view and pointer(t).ndim > 0 then return (ops.slice(t, 0, known.view.start, known.view.stop, known.view.step)) end
   local view, gathers = apply_views(t, parts_of(key))
   if #gathers == 0 then return view end
   local moved, dim, indices = together(view, gathers)
