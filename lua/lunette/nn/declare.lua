@@ -174,7 +174,7 @@ end
 -- A value as the text shows it. Lua does not tell 1 from 1.0: a number of any kind is a float when it is the default, else as short as it can be.
 local function shown(word, value)
   if word.bool and type(value) ~= "boolean" then value = value ~= nil end
-  if word.float or word.number and value == word.default then return repr.float(value) end
+  if word.float or word.number and value ~= nil and value == word.default then return repr.float(value) end
   if type(value) == "string" and not word.quoted then return value end
   return repr.value(value)
 end
