@@ -1,5 +1,5 @@
-/* formula.h - the closed list of functions that formulas in ops.def may call, in C and in CUDA C++. The third definition, over tensors, is in
- * lua/lunette/formula.lua. Each computes in ln_t, the compute type; with LN_INTEGER those that make sense for whole numbers only.
+/* formula.h - the closed list of functions that formulas in ops.def may call, in C and in CUDA C++. Over tensors they are the operators of
+ * the same names (lib/core/program.c). Each computes in ln_t, the compute type; with LN_INTEGER those that make sense for whole numbers only.
  *
  * Include it last: it gives short names (exp, floor, pow ...) their typed meaning. */
 #ifndef LUNETTE_FORMULA_H

@@ -224,7 +224,7 @@ int ln_function_record(int64_t callback, const char *name, ln_tensor *const *inp
                        ln_tensor *const *saved, int n_saved);
 int ln_dead_callbacks(int64_t *numbers, int capacity); /* moves up to capacity numbers of freed nodes and tensors out; returns how many */
 /* anomaly mode: where the next nodes are made */
-void ln_anomaly_place(const char *place);
+void ln_anomaly_locate(const char *location);
 
 /* -- Memory -- */
 int ln_scope_begin(void);        /* after an error there is no scope to be ended */

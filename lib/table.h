@@ -70,7 +70,7 @@ typedef struct ln_op_row {
   ln_slot defaults[LN_ATTR_SLOTS];
   int pointwise;  /* position among the pointwise rows, -1 */
   int first_attr; /* pointwise: slot of its first attribute, behind those of its operands */
-  int cost;       /* pointwise: 0 cheap, 1 dear */
+  int cost;       /* pointwise: 0 light, 1 heavy */
   int result;     /* pointwise: ln_class */
   bool passes[3]; /* pointwise: derivative i is g itself */
 } ln_op_row;

@@ -104,7 +104,7 @@ static bool fits_blas(const ln_gemm *g) {
 /* For a library, which adds to what stands in C. */
 static void fill_with_bias(const ln_gemm *g) {
   size_t item = (size_t)ln_cpu_size_of(g->dtype), bytes = (size_t)g->n * item;
-  LN_SHARE(ln_cpu_threads(g->batch * g->m * g->n, LN_GRAIN_CHEAP * 4), i, g->batch * g->m, 1,
+  LN_SHARE(ln_cpu_threads(g->batch * g->m * g->n, LN_GRAIN_LIGHT * 4), i, g->batch * g->m, 1,
            { memcpy(g->c + (size_t)((i / g->m) * g->c_batch + (i % g->m) * g->c_row) * item, g->bias, bytes); });
 }
 

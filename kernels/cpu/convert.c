@@ -69,7 +69,7 @@ static void turn(const ln_loop *loop, int d, int64_t size) {
   int last = loop->ndim - 1;
   int64_t across = (loop->shape[d] + TILE - 1) / TILE, along = (loop->shape[last] + TILE - 1) / TILE;
   int64_t planes = loop->numel / (loop->shape[d] * loop->shape[last]);
-  LN_SHARE(ln_cpu_threads(loop->numel, LN_GRAIN_CHEAP), t, planes * across * along, 1, {
+  LN_SHARE(ln_cpu_threads(loop->numel, LN_GRAIN_LIGHT), t, planes * across * along, 1, {
     int64_t j = t % along * TILE, i = t / along % across * TILE, rest = t / (along * across);
     char *p[2] = {loop->data[0] + i * loop->stride[0][d] + j * size, loop->data[1] + i * size + j * loop->stride[1][last]};
     for (int k = last - 1; k >= 0; k--) {
@@ -127,6 +127,6 @@ const char *ln_cpu_convert(const ln_loop *loop) {
   if (turned >= 0)
     turn(loop, turned, w.size);
   else
-    ln_cpu_walk_rows(loop, LN_GRAIN_CHEAP, to == from ? move : convert, &w);
+    ln_cpu_walk_rows(loop, LN_GRAIN_LIGHT, to == from ? move : convert, &w);
   return NULL;
 }

@@ -39,8 +39,8 @@ int ln_cpu_threads(int64_t work, int64_t grain);
       for (int64_t i = 0; i < ln_end; i += (step)) __VA_ARGS__                                                                      \
     }                                                                                                                               \
   } while (0)
-#define LN_GRAIN_CHEAP 16384
-#define LN_GRAIN_DEAR 4096
+#define LN_GRAIN_LIGHT 16384
+#define LN_GRAIN_HEAVY 4096
 
 /* The compute type of a dtype: 0 f32, 1 f64, 2 i64; and with bytes, of kernels for EVERY type, 3 u8. */
 static inline int ln_cpu_type_of(int dtype) { return dtype == LN_FLOAT64 ? 1 : dtype >= LN_INT8 ? 2 : 0; }

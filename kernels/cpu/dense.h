@@ -15,7 +15,7 @@ static inline ln_t *dense_load(const char *x, int dtype, int64_t n) {
   ln_t *wide = aligned_alloc(64, ((size_t)n * sizeof(ln_t) + 63) & ~(size_t)63);
   if (!wide || !x) return wide;
   int64_t item = ln_cpu_size_of(dtype);
-  LN_SHARE(ln_cpu_threads(n, LN_GRAIN_CHEAP), i, n, DENSE_CHUNK, {
+  LN_SHARE(ln_cpu_threads(n, LN_GRAIN_LIGHT), i, n, DENSE_CHUNK, {
     LN_FN(load)(x + i * item, item, dtype, n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK, wide + i);
   });
   return wide;
@@ -23,7 +23,7 @@ static inline ln_t *dense_load(const char *x, int dtype, int64_t n) {
 
 static inline void dense_store(char *y, int dtype, int64_t n, const ln_t *wide) {
   int64_t item = ln_cpu_size_of(dtype);
-  LN_SHARE(ln_cpu_threads(n, LN_GRAIN_CHEAP), i, n, DENSE_CHUNK, {
+  LN_SHARE(ln_cpu_threads(n, LN_GRAIN_LIGHT), i, n, DENSE_CHUNK, {
     LN_FN(store)(y + i * item, item, dtype, n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK, wide + i);
   });
 }

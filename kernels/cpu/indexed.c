@@ -33,13 +33,13 @@ const char *ln_cpu_indexed(const ln_indexed *job) {
   const ln_loop *l = &job->loop;
   int last = l->ndim - 1;
   move_work w = {job, l->stride[0][last], l->stride[1][last], l->stride[2][last], ln_cpu_size_of(l->dtype[0])};
-  ln_cpu_walk(l, job->indexed == 1 ? LN_GRAIN_DEAR : INT64_MAX, move_run, &w);
+  ln_cpu_walk(l, job->indexed == 1 ? LN_GRAIN_HEAVY : INT64_MAX, move_run, &w);
   return NULL;
 }
 
 const char *ln_cpu_take(const ln_take *t) {
   size_t bytes = (size_t)t->width * (size_t)ln_cpu_size_of(t->dtype);
-  int threads = ln_cpu_threads(t->n * t->width, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(t->n * t->width, LN_GRAIN_LIGHT);
   LN_SHARE(threads, i, t->n, 1, { memcpy(t->out + (size_t)i * bytes, t->in + (size_t)t->ids[i] * bytes, bytes); });
   return NULL;
 }

@@ -8,7 +8,7 @@
 
 static bool unshared(const ln_tensor *t) { return t->refs == 1 && t->storage->refs == 1 && !t->node; }
 
-/* The operator, or its kernel at once where nothing is left to settle: this runs for every parameter of every step. */
+/* The operator, or its kernel at once where nothing is left to resolve: this runs for every parameter of every step. */
 static int add_into(ln_tensor *sum, ln_tensor *g) {
   ln_tensor *const in[3] = {sum, sum, g};
   bool alike = ln_same_shape(sum, g) && sum->dtype == g->dtype && sum->device == g->device && sum->storage != g->storage && sum->numel > 0;
@@ -110,8 +110,8 @@ static int64_t hook_of(const ln_node *n, int output) { return n->leaf ? n->leaf-
 
 /* Stops at the next hook; false when there is none left. */
 static bool stop_at_hook(ln_engine *e) {
-  for (; e->place < e->node->n_out; e->place++) {
-    if (!hook_of(e->node, e->place) || !e->node->grads[e->place]) continue;
+  for (; e->output < e->node->n_out; e->output++) {
+    if (!hook_of(e->node, e->output) || !e->node->grads[e->output]) continue;
     e->stop = LN_STOP_HOOKS;
     return true;
   }
@@ -156,7 +156,7 @@ static int check_nan(ln_engine *e) {
     if (status != LN_OK) return status;
     if (whole)
       return ln_fail("backward of %s: the gradient of input %d is nan; the operator was called at %s", ln_node_name(n), i,
-                     n->place ? n->place : "an unknown place");
+                     n->location ? n->location : "an unknown line");
   }
   return LN_OK;
 }
@@ -216,7 +216,7 @@ static int step(ln_engine *e) {
   case LN_STAGE_NEXT:
     e->node = ln_engine_pop(e);
     e->stage = LN_STAGE_HOOKS;
-    e->place = 0;
+    e->output = 0;
     return LN_OK;
   case LN_STAGE_HOOKS:
     if (e->node->wanted && stop_at_hook(e)) return LN_NEEDS_LUA;
@@ -235,7 +235,7 @@ int ln_engine_run(ln_engine *e) {
       "pass must be resumed to its end first");
   int former = ln_mode_set((ln_mode_get() & ~LN_MODE_GRAD) | (e->create_graph ? LN_MODE_GRAD : 0));
   int status = LN_OK;
-  if (e->stop == LN_STOP_HOOKS) e->place++;
+  if (e->stop == LN_STOP_HOOKS) e->output++;
   e->stop = 0;
   while (status == LN_OK && (e->n_ready > 0 || e->stage != LN_STAGE_NEXT)) status = step(e);
   ln_mode_set(former);
@@ -406,7 +406,7 @@ static void engine_clear(ln_engine *e) {
   e->n_seen = e->n_spilled = e->n_wishes = e->n_roots = e->n_ready = 0;
   e->node = NULL;
   e->stage = LN_STAGE_NEXT;
-  e->stop = e->place = e->covered = 0;
+  e->stop = e->output = e->covered = 0;
 }
 
 void ln_engine_drop(ln_engine *e) {

@@ -53,8 +53,9 @@ struct ln_engine {
   int n_wishes, wish_capacity;
   /* the node at work, and where it stands */
   ln_node *node;
-  int stage, place;
-  int stop; /* ln_stop, 0 when none */
+  int stage;
+  int output; /* whose hooks are called */
+  int stop;   /* ln_stop, 0 when none */
   bool answered;
   ln_tensor **dx;
   int dx_capacity;

@@ -38,7 +38,7 @@ ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const
   n->dtype = n->ndim + n_in;
   n->dims = (int64_t *)(p += meta);
   if (at_bytes) n->attrs = memcpy(p + dims, attrs, at_bytes);
-  if ((me->mode & LN_MODE_ANOMALY) && me->place[0]) n->place = strdup(me->place);
+  if ((me->mode & LN_MODE_ANOMALY) && me->location[0]) n->location = strdup(me->location);
   me->memory.nodes++;
   return n;
 }
@@ -86,7 +86,7 @@ static void free_one(ln_node *n) {
     if (n->retained[i]) n->retained[i]->flags &= ~LN_RETAIN_GRAD;
   free(n->retained);
   free(n->name);
-  free(n->place);
+  free(n->location);
   ln_me()->memory.nodes--;
   ln_block_free(LN_CPU, n, (size_t)n->bytes);
 }
@@ -177,7 +177,7 @@ void ln_node_own_outputs(ln_node *n, ln_tensor *t, int output) {
 
 /* A leaf that wants a gradient never changes its history, so it is kept itself; anything else might be given a new node by an in-place
  * operator and close a cycle, so an alias with today's node is kept. */
-int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int place) {
+int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int index) {
   ln_saved *s = &n->saved[slot];
   bool itself = kind == LN_SAVED_EXTRA || (kind == LN_SAVED_INPUT && !t->node && (t->flags & LN_REQUIRES_GRAD));
   if (itself) {
@@ -191,14 +191,14 @@ int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int place) {
   s->storage = t->storage;
   s->version = t->storage->version;
   s->kind = (int16_t)kind;
-  s->place = place;
+  s->index = index;
   return LN_OK;
 }
 
-int ln_node_save_copy(ln_node *n, int slot, ln_tensor *copy, ln_tensor *t, int place) {
+int ln_node_save_copy(ln_node *n, int slot, ln_tensor *copy, ln_tensor *t, int index) {
   ln_node *source;
   int output = 0;
-  LN_TRY(ln_node_save(n, slot, copy, LN_SAVED_INPUT, place));
+  LN_TRY(ln_node_save(n, slot, copy, LN_SAVED_INPUT, index));
   LN_TRY(ln_node_gradient_source(t, &source, &output));
   if (!source) return LN_OK;
   ln_node_own_outputs(source, n->saved[slot].t, output);
@@ -211,8 +211,8 @@ static bool replaced(const ln_node *n, const ln_saved *s) {
   const int64_t *dims = n->dims;
   if (s->t->storage != s->storage) return true;
   if (s->kind != LN_SAVED_INPUT || n->op == LN_NODE_FUNCTION) return false;
-  for (int i = 0; i < s->place; i++) dims += n->ndim[i] < 0 ? 0 : 2 * n->ndim[i];
-  int ndim = n->ndim[s->place];
+  for (int i = 0; i < s->index; i++) dims += n->ndim[i] < 0 ? 0 : 2 * n->ndim[i];
+  int ndim = n->ndim[s->index];
   return s->t->ndim != ndim || !ln_same_dims(s->t->shape, dims, ndim) || !ln_same_dims(s->t->stride, dims + ndim, ndim);
 }
 
@@ -224,13 +224,13 @@ int ln_node_unpack(ln_node *n, int slot, ln_tensor **out) {
   if (s->t->storage->version != s->version) {
     const char *what = s->kind == LN_SAVED_INPUT ? "an input" : "a result";
     return ln_fail("backward of %s: %s of shape %s that it needs was changed in place since (version %u, expected %u)%s%s", ln_node_name(n), what,
-                   ln_shape_text(s->t->shape, s->t->ndim), s->t->storage->version, s->version, n->place ? "; the operator was called at " : "",
-                   n->place ? n->place : "");
+                   ln_shape_text(s->t->shape, s->t->ndim), s->t->storage->version, s->version, n->location ? "; the operator was called at " : "",
+                   n->location ? n->location : "");
   }
   if (s->kind == LN_SAVED_OUTPUT && (ln_me()->mode & LN_MODE_GRAD) && ln_is_float(s->t->dtype)) {
     ln_tensor *t = ln_alias(s->t);
     if (!t) return LN_NOMEM;
-    ln_node_own_outputs(n, t, s->place);
+    ln_node_own_outputs(n, t, s->index);
     *out = t;
     return LN_OK;
   }

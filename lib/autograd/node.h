@@ -19,7 +19,7 @@ typedef struct ln_saved {
   ln_tensor *t;
   uint32_t version;
   int16_t kind;
-  int32_t place;       /* among the inputs, outputs or extras */
+  int32_t index;       /* among the inputs, outputs or extras */
   ln_storage *storage; /* that it had; compared only: `x.data = other` gives a saved leaf another one */
 } ln_saved;
 
@@ -48,16 +48,16 @@ struct ln_node {
   ln_tensor *leaf;      /* of an accumulator */
   ln_tensor **retained; /* an entry per output: the tensor that keeps its gradient, not owned; malloc, NULL when none does */
   char *name;           /* of a custom Function, malloc */
-  char *place;          /* anomaly mode: where it was made, malloc */
+  char *location;       /* anomaly mode: where it was made, malloc */
 };
 
 ln_node *ln_node_new(int op, int n_in, int n_out, int n_saved, int n_dims, const ln_attrs *attrs, int n_slots);
 const char *ln_node_name(const ln_node *n);        /* "mul", "accumulate", a custom Function's name */
 int ln_node_link(ln_node *n, int i, ln_tensor *t); /* edge i goes to where t's gradient goes */
 int ln_node_retain_grad(ln_tensor *t);             /* t, made by a node, keeps its gradient */
-int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int place);
+int ln_node_save(ln_node *n, int slot, ln_tensor *t, int kind, int index);
 /* Saves `copy`, made before input t was overwritten, with t's history. */
-int ln_node_save_copy(ln_node *n, int slot, ln_tensor *copy, ln_tensor *t, int place);
+int ln_node_save_copy(ln_node *n, int slot, ln_tensor *copy, ln_tensor *t, int index);
 /* The saved tensor, checked against its version; outputs re-attached. Retained. */
 int ln_node_unpack(ln_node *n, int slot, ln_tensor **out);
 void ln_node_drop_saved(ln_node *n);

@@ -119,7 +119,7 @@ int ln_check_inplace(const ln_rule *c) {
     return ln_fail("%s_: a tensor of dtype %s cannot take part in a gradient", c->name, ln_dtype_name(t->dtype));
   for (int i = 0; i < t->ndim && t->numel > 0; i++)
     if (t->stride[i] == 0 && t->shape[i] > 1)
-      return ln_fail("%s_: several elements of the expanded tensor (shape %s) share one place in memory; clone() it first", c->name,
+      return ln_fail("%s_: several elements of the expanded tensor (shape %s) share memory; clone() it first", c->name,
                      ln_shape_text(t->shape, t->ndim));
   return LN_OK;
 }
@@ -245,12 +245,12 @@ int ln_mode_set(int mode) {
 
 int ln_mode_get(void) { return ln_me()->mode; }
 
-void ln_anomaly_place(const char *place) {
+void ln_anomaly_locate(const char *location) {
   ln_thread *me = ln_me();
-  size_t n = place ? strlen(place) : 0;
-  if (n >= sizeof me->place) n = sizeof me->place - 1;
-  memcpy(me->place, place ? place : "", n);
-  me->place[n] = 0;
+  size_t n = location ? strlen(location) : 0;
+  if (n >= sizeof me->location) n = sizeof me->location - 1;
+  memcpy(me->location, location ? location : "", n);
+  me->location[n] = 0;
 }
 
 /* -- Callbacks -- */
@@ -278,10 +278,10 @@ int ln_function_record(int64_t callback, const char *name, ln_tensor *const *inp
   for (int i = 0; i < n_in && status == LN_OK; i++)
     if (inputs[i] && ln_wants_grad(inputs[i])) status = ln_node_link(n, i, inputs[i]);
   for (int i = 0; i < n_saved && status == LN_OK; i++) {
-    int place = -1;
-    for (int k = 0; k < n_out && place < 0; k++) place = saved[i] == outputs[k] ? k : -1;
-    int kind = place >= 0 ? LN_SAVED_OUTPUT : LN_SAVED_INPUT;
-    status = ln_node_save(n, i, saved[i], kind, place >= 0 ? place : i);
+    int output = -1;
+    for (int k = 0; k < n_out && output < 0; k++) output = saved[i] == outputs[k] ? k : -1;
+    int kind = output >= 0 ? LN_SAVED_OUTPUT : LN_SAVED_INPUT;
+    status = ln_node_save(n, i, saved[i], kind, output >= 0 ? output : i);
   }
   for (int i = 0; i < n_out && status == LN_OK; i++)
     if (outputs[i] && ln_is_float(outputs[i]->dtype)) ln_node_own_outputs(n, outputs[i], i);

@@ -6,33 +6,33 @@
 #define SMALL 8 /* inputs that need no memory of their own */
 
 /* What a rule needs beside the node: small cases on the stack. Inputs that were not kept are headers with geometry alone. */
-typedef struct room {
+typedef struct small_arrays {
   ln_tensor *in[SMALL], *out[LN_MAX_OUTPUTS], *extra[LN_MAX_EXTRAS];
   bool needs[SMALL];
   ln_tensor heads[SMALL];
-} room;
+} small_arrays;
 
-typedef struct large_room {
+typedef struct large_arrays {
   ln_tensor **in, *heads;
   bool *needs;
-} large_room;
+} large_arrays;
 
-static void free_large(large_room *l) {
+static void free_large(large_arrays *l) {
   free(l->in);
   free(l->heads);
   free(l->needs);
 }
 
-static int make_room(ln_rule *r, room *small, large_room *l) {
+static int make_arrays(ln_rule *r, small_arrays *small, large_arrays *l) {
   memset(small->out, 0, sizeof small->out);
   memset(small->extra, 0, sizeof small->extra);
   size_t n = (size_t)r->n_in;
-  *l = (large_room){small->in, small->heads, small->needs};
+  *l = (large_arrays){small->in, small->heads, small->needs};
   if (n <= SMALL) {
     memset(small->in, 0, sizeof small->in);
     return LN_OK;
   }
-  *l = (large_room){calloc(n, sizeof *l->in), malloc(n * sizeof *l->heads), malloc(n)};
+  *l = (large_arrays){calloc(n, sizeof *l->in), malloc(n * sizeof *l->heads), malloc(n)};
   if (l->in && l->heads && l->needs) return LN_OK;
   free_large(l);
   return ln_fail_nomem((int64_t)(n * sizeof *l->heads));
@@ -54,12 +54,12 @@ static ln_tensor *geometry_of(const ln_node *n, int i, const int64_t *dims, ln_t
   return head;
 }
 
-static int unpack(ln_engine *e, ln_rule *r, large_room *l) {
+static int unpack(ln_engine *e, ln_rule *r, large_arrays *l) {
   ln_node *n = e->node;
   const int64_t *dims = n->dims;
   for (int i = 0; i < n->n_saved; i++) {
     const ln_saved *s = &n->saved[i];
-    ln_tensor **slot = s->kind == LN_SAVED_INPUT ? &l->in[s->place] : s->kind == LN_SAVED_OUTPUT ? &r->out[s->place] : &r->extra[s->place];
+    ln_tensor **slot = s->kind == LN_SAVED_INPUT ? &l->in[s->index] : s->kind == LN_SAVED_OUTPUT ? &r->out[s->index] : &r->extra[s->index];
     LN_TRY(ln_node_unpack(n, i, slot));
   }
   for (int i = 0; i < n->n_in; i++) {
@@ -148,8 +148,8 @@ int ln_engine_backward(ln_engine *e) {
   int part_status = LN_OK;
   if (add_part(e, &part_status)) return part_status;
   ln_node *n = e->node;
-  room small;
-  large_room l;
+  small_arrays small;
+  large_arrays l;
   ln_rule r;
   r.row = ln_row(n->op);
   r.name = r.row->info.public_name;
@@ -164,7 +164,7 @@ int ln_engine_backward(ln_engine *e) {
   r.g = n->grads;
   r.dx = e->dx;
   r_begin(&r);
-  LN_TRY(make_room(&r, &small, &l));
+  LN_TRY(make_arrays(&r, &small, &l));
   r.in = l.in;
   r.needs = l.needs;
   r.status = unpack(e, &r, &l);
@@ -185,7 +185,7 @@ int ln_engine_stop(ln_engine *e, int64_t *callback, int *n_in, int *n_out) {
   *callback = 0;
   if (!e->stop) return 0;
   bool hooks = e->stop == LN_STOP_HOOKS;
-  *callback = hooks ? (n->leaf ? n->leaf->hook : n->hooks[e->place]) : n->callback;
+  *callback = hooks ? (n->leaf ? n->leaf->hook : n->hooks[e->output]) : n->callback;
   *n_in = hooks ? 1 : n->n_in;
   *n_out = hooks ? 1 : n->n_out;
   return e->stop;
@@ -200,7 +200,7 @@ static void hand(ln_tensor *t, ln_tensor **out) {
 
 int ln_engine_gradient(ln_engine *e, int i, ln_tensor **out) {
   if (!e->stop) return ln_fail("the engine does not wait");
-  int at = e->stop == LN_STOP_HOOKS ? e->place : i;
+  int at = e->stop == LN_STOP_HOOKS ? e->output : i;
   if (at < 0 || at >= e->node->n_out) return ln_fail("there is no gradient %d", i);
   hand(e->node->grads[at], out);
   return LN_OK;
@@ -242,7 +242,7 @@ int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad) {
   ln_node *n = e->node;
   bool hooks = e->stop == LN_STOP_HOOKS;
   if (i < 0 || i >= (hooks ? 1 : n->n_in)) return ln_fail("backward of %s: there is no input %d", ln_node_name(n), i);
-  ln_tensor **slot = hooks ? &n->grads[e->place] : &e->dx[i];
+  ln_tensor **slot = hooks ? &n->grads[e->output] : &e->dx[i];
   if (!hooks && grad && !fits(e, i, grad))
     return ln_fail("backward of %s: the gradient of input %d has shape %s, which is not the input's", ln_node_name(n), i,
                    ln_shape_text(grad->shape, grad->ndim));

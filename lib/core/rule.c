@@ -185,7 +185,7 @@ void r_alias(ln_rule *r, const int64_t *shape, const int64_t *stride, int ndim, 
   ln_tensor *y = r->out[0] = ln_alias(r->in[0]);
   if (!r_status(r, y ? LN_OK : LN_NOMEM)) return;
   ln_set_geometry(y, shape, stride, ndim);
-  if (y->numel > 0) y->data += offset * ln_itemsize(y); /* an empty view may name a place outside */
+  if (y->numel > 0) y->data += offset * ln_itemsize(y); /* an empty view may begin outside */
   r->alias = true;
 }
 

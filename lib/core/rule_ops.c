@@ -85,14 +85,16 @@ ln_tensor *r_expand(ln_rule *r, ln_tensor *x, const int64_t *shape, int ndim) { 
 
 ln_tensor *r_sum_to(ln_rule *r, ln_tensor *x, const int64_t *shape, int ndim) { return with_shape(r, LN_OP_sum_to_size, x, shape, ndim); }
 
-ln_tensor *r_transpose(ln_rule *r, ln_tensor *x, int dim0, int dim1) {
-  SLOTS(transpose);
+/* transpose, select: two whole numbers. */
+static ln_tensor *with_two(ln_rule *r, int op, ln_tensor *x, int64_t first, int64_t second) {
   ln_attrs attrs;
   ln_attrs_begin(&attrs);
-  ln_attrs_int(&attrs, a_dim0, dim0);
-  ln_attrs_int(&attrs, a_dim1, dim1);
-  return x ? r_do(r, LN_OP_transpose, &x, 1, &attrs) : NULL;
+  ln_attrs_int(&attrs, 0, first);
+  ln_attrs_int(&attrs, 1, second);
+  return x ? r_do(r, op, &x, 1, &attrs) : NULL;
 }
+
+ln_tensor *r_transpose(ln_rule *r, ln_tensor *x, int dim0, int dim1) { return with_two(r, LN_OP_transpose, x, dim0, dim1); }
 
 ln_tensor *r_permute(ln_rule *r, ln_tensor *x, const int *order, int n) {
   SLOTS(permute);
@@ -114,14 +116,7 @@ ln_tensor *r_narrow(ln_rule *r, ln_tensor *x, int dim, int64_t start, int64_t le
   return x ? r_do(r, LN_OP_narrow, &x, 1, &attrs) : NULL;
 }
 
-ln_tensor *r_select(ln_rule *r, ln_tensor *x, int dim, int64_t index) {
-  SLOTS(select);
-  ln_attrs attrs;
-  ln_attrs_begin(&attrs);
-  ln_attrs_int(&attrs, a_dim, dim);
-  ln_attrs_int(&attrs, a_index, index);
-  return x ? r_do(r, LN_OP_select, &x, 1, &attrs) : NULL;
-}
+ln_tensor *r_select(ln_rule *r, ln_tensor *x, int dim, int64_t index) { return with_two(r, LN_OP_select, x, dim, index); }
 
 ln_tensor *r_spread(ln_rule *r, ln_tensor *x, uint32_t mask, int ndim) {
   int64_t shape[16];

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { COST_CHEAP, COST_DEAR };
+enum { COST_LIGHT, COST_HEAVY };
 enum {
   VIEW = LN_FLAG_VIEW,
   INPLACE = LN_FLAG_INPLACE,

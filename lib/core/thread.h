@@ -40,8 +40,8 @@ typedef struct ln_thread {
   int n_dead, dead_capacity;
   char shapes[4][256]; /* ln_shape_text's */
   unsigned next_shape;
-  char info[1536]; /* ln_build_info's */
-  char place[256]; /* anomaly mode: the Lua line of the call that runs */
+  char info[1536];    /* ln_build_info's */
+  char location[256]; /* anomaly mode: the Lua line of the call that runs */
   uint64_t engine_count;
   ln_engine *engines;      /* that have not ended, the latest first */
   ln_engine *spare_engine; /* with its arrays, for the next backward */

@@ -1,4 +1,4 @@
-/* copy.c - values in another layout, dtype or place: clone, contiguous, to, copy, sum_to_size. */
+/* copy.c - values in another layout, dtype or device: clone, contiguous, to, copy, sum_to_size. */
 #include "rules.h"
 
 void clone_forward(ln_rule *r) {

@@ -60,7 +60,7 @@ ln_tensor *ln_do_strided(ln_rule *r, int op, ln_tensor *const *in, int n, const 
   return r_do(r, op, in, n, &attrs);
 }
 
-/* Do two indices meet in one element? Not when each stride exceeds what the smaller ones can reach. */
+/* Do two indices name one element? Not when each stride exceeds what the smaller ones can reach. */
 static bool meets_itself(const geometry *g) {
   int order[16], n = 0;
   int64_t covered = 0;

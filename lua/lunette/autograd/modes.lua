@@ -59,7 +59,7 @@ local function note_line()
     level = level + 1
     info = getinfo(level, "Sl")
   end
-  C.ln_anomaly_place(info and ("%s:%d"):format(info.short_src, info.currentline) or "")
+  C.ln_anomaly_locate(info and ("%s:%d"):format(info.short_src, info.currentline) or "")
 end
 
 --- Runs fn(...) so that a backward that fails, or makes nan, names the operator and the Lua line that called it. Slow.
@@ -68,7 +68,7 @@ function modes.detect_anomaly(fn, ...)
   base.anomaly = note_line
   return protect.call(function()
     base.anomaly = former
-    C.ln_anomaly_place("")
+    C.ln_anomaly_locate("")
   end, with_mode, "autograd.detect_anomaly", ANOMALY, true, fn, ...)
 end
 

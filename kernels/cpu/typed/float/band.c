@@ -36,9 +36,9 @@ const char *LN_FN(band)(const ln_band *b) {
   ln_t *y = (ln_t *)b->y;
   int64_t work = b->outer * b->out * b->inner * b->taps;
   if (b->inner == 1) {
-    LN_SHARE(ln_cpu_threads(work, LN_GRAIN_CHEAP), i, b->outer, 1, { line(b, x + i * b->in, y + i * b->out); });
+    LN_SHARE(ln_cpu_threads(work, LN_GRAIN_LIGHT), i, b->outer, 1, { line(b, x + i * b->in, y + i * b->out); });
   } else {
-    LN_SHARE(ln_cpu_threads(work, LN_GRAIN_CHEAP), i, b->outer * b->out, 1, {
+    LN_SHARE(ln_cpu_threads(work, LN_GRAIN_LIGHT), i, b->outer * b->out, 1, {
       band_row row = row_of(b, i % b->out);
       wide_row(&row, x + i / b->out * b->in * b->inner, y + i * b->inner, b->inner);
     });

@@ -109,7 +109,7 @@ static void unfold_line(const plan *p, const ln_t *x, int64_t line, ln_t *row) {
 static void unfold(const plan *p, int64_t group, int64_t first, int64_t count) {
   const ln_t *x = (const ln_t *)p->c->x + group * p->cg * p->s.xs[1];
   int64_t size = p->s.out[2] * p->width;
-  LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_CHEAP), i, count, 1, { unfold_line(p, x, first + i, p->patches + i * size); });
+  LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_LIGHT), i, count, 1, { unfold_line(p, x, first + i, p->patches + i * size); });
 }
 
 /* The inverse, adding, for channels [low, high) of the group. */
@@ -134,7 +134,7 @@ static void fold_line(const plan *p, ln_t *dx, int64_t line, const ln_t *row, in
 static void fold(const plan *p, int64_t group, int64_t first, int64_t count) {
   ln_t *dx = (ln_t *)p->c->y + group * p->cg * p->s.xs[1];
   int64_t size = p->s.out[2] * p->width;
-  int threads = ln_cpu_threads(count * size, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(count * size, LN_GRAIN_LIGHT);
   int64_t share = (p->cg + threads - 1) / threads;
   LN_SHARE(threads, t, threads, 1, {
     int64_t low = t * share, high = low + share < p->cg ? low + share : p->cg;
@@ -152,7 +152,7 @@ static int64_t line_offset(const plan *p, int64_t line) {
 static void write_block(const plan *p, int64_t group, int64_t first, int64_t count) {
   const ln_t *bias = p->c->bias ? (const ln_t *)p->c->bias + group * p->og : NULL;
   int64_t size = p->s.out[2] * p->og;
-  LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_CHEAP), i, count, 1, {
+  LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_LIGHT), i, count, 1, {
     ln_t *y = (ln_t *)p->c->y + line_offset(p, first + i) + group * p->og * p->s.ys[1];
     const ln_t *row = p->block + i * size;
     for (int64_t w = 0; w < p->s.out[2]; w++, row += p->og)
@@ -162,7 +162,7 @@ static void write_block(const plan *p, int64_t group, int64_t first, int64_t cou
 
 static void read_block(const plan *p, int64_t group, int64_t first, int64_t count) {
   int64_t size = p->s.out[2] * p->og;
-  LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_CHEAP), i, count, 1, {
+  LN_SHARE(ln_cpu_threads(count * size, LN_GRAIN_LIGHT), i, count, 1, {
     const ln_t *dy = (const ln_t *)p->c->dy + line_offset(p, first + i) + group * p->og * p->s.ys[1];
     ln_t *row = p->block + i * size;
     for (int64_t w = 0; w < p->s.out[2]; w++, row += p->og) take(row, dy + w * p->s.ys[4], p->og, p->s.ys[1]);

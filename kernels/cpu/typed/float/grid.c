@@ -40,7 +40,7 @@ static int64_t points_at(const ln_grid *g, const chunk *c, int64_t image, int64_
 
 const char *LN_FN(grid_sample)(const ln_grid *g) {
   int64_t chunks = (g->points + CHUNK - 1) / CHUNK;
-  LN_SHARE(ln_cpu_threads(g->n * g->c * g->points * 4, LN_GRAIN_CHEAP), i, g->n * chunks, 1, {
+  LN_SHARE(ln_cpu_threads(g->n * g->c * g->points * 4, LN_GRAIN_LIGHT), i, g->n * chunks, 1, {
     chunk c;
     look(g, i / chunks, i % chunks * CHUNK, &c);
     for (int64_t channel = 0; channel < g->c; channel++)
@@ -59,7 +59,7 @@ static void spread(const chunk *c, ln_t *restrict dx, const ln_t *restrict dy) {
 
 /* Threads share the images, and the channels where there are more threads than images, so that each element is summed in one order. */
 const char *LN_FN(grid_sample_dx)(const ln_grid *g) {
-  int threads = ln_cpu_threads(g->n * g->c * g->points * 4, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(g->n * g->c * g->points * 4, LN_GRAIN_LIGHT);
   int64_t parts = g->n >= threads ? 1 : g->c < threads ? g->c : threads, each = (g->c + parts - 1) / parts;
   LN_SHARE(threads, i, g->n * parts, 1, {
     int64_t image = i / parts, from = i % parts * each, to = from + each < g->c ? from + each : g->c;

@@ -1,6 +1,6 @@
 /* layer_norm.c - layer normalisation of contiguous rows, for one float type and instruction set.
  *
- * Sums run over pieces of LN_BUFFER elements that meet in double, in the order of the row, so that they do not depend on threads. */
+ * Sums run over pieces of LN_BUFFER elements and are added in double, in the order of the row, so that they do not depend on threads. */
 #include "../../cpu.h"
 
 #include <math.h>
@@ -62,7 +62,7 @@ static void forward_row(const ln_row_norm *w, int64_t row) {
 }
 
 const char *LN_FN(layer_norm)(const ln_row_norm *w) {
-  LN_SHARE(ln_cpu_threads(w->rows * w->size, LN_GRAIN_CHEAP), row, w->rows, 1, { forward_row(w, row); });
+  LN_SHARE(ln_cpu_threads(w->rows * w->size, LN_GRAIN_LIGHT), row, w->rows, 1, { forward_row(w, row); });
   return NULL;
 }
 
@@ -111,7 +111,7 @@ static void backward_columns(const ln_row_norm *w, piece p) {
 }
 
 const char *LN_FN(layer_norm_dx)(const ln_row_norm *w) {
-  int threads = ln_cpu_threads(w->rows * w->size, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(w->rows * w->size, LN_GRAIN_LIGHT);
   LN_SHARE(w->dx ? threads : 1, row, w->dx ? w->rows : 0, 1, { backward_row(w, row); });
   LN_SHARE(threads, from, w->dweight || w->dbias ? w->size : 0, LN_BUFFER, { backward_columns(w, piece_at(w, from)); });
   return NULL;

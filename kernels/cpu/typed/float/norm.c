@@ -1,6 +1,6 @@
 /* norm.c - batch normalisation over x [N, C, M] in any strides, for one float type and instruction set.
  *
- * Sums run per channel in the order of n and m, in pieces of LN_BUFFER elements that meet in double, so that they do not depend on threads.
+ * Sums run per channel in the order of n and m, in pieces of LN_BUFFER elements whose sums are added in double, so that they do not depend on threads.
  * Where channels lie side by side (channels-last), LANES of them are summed at once. */
 #include "../../cpu.h"
 
@@ -156,7 +156,7 @@ static bool mix_packed(const mix *k, const ln_norm *w) {
   }
   mix packed = *k;
   packed.a = k->a ? a : NULL, packed.b = b, packed.d = d;
-  LN_SHARE(ln_cpu_threads(rows * w->c, LN_GRAIN_CHEAP), r, rows, pack, {
+  LN_SHARE(ln_cpu_threads(rows * w->c, LN_GRAIN_LIGHT), r, rows, pack, {
     int64_t count = rows - r < pack ? rows - r : pack;
     mix_line(&packed, w, 0, 0, r, count * w->c, true);
   });
@@ -167,7 +167,7 @@ static void mix_all(const mix *k, const ln_norm *w) {
   if (mix_packed(k, w)) return;
   bool columns = side_by_side(w);
   int64_t lines = columns ? w->n * w->m : w->n * w->c, length = columns ? w->c : w->m;
-  int threads = ln_cpu_threads(w->n * w->c * w->m, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(w->n * w->c * w->m, LN_GRAIN_LIGHT);
   LN_SHARE(threads, i, lines, 1, {
     int64_t n = i / (columns ? w->m : w->c), rest = i % (columns ? w->m : w->c);
     for (int64_t at = 0; at < length; at += LN_BUFFER) {
@@ -200,7 +200,7 @@ const char *LN_FN(batch_norm)(const ln_norm *w) {
   ln_t *scale = malloc(sizeof(ln_t) * 2 * (size_t)w->c);
   if (!scale) return "out of memory for the scales";
   ln_t *shift = scale + w->c;
-  int threads = ln_cpu_threads(w->n * w->c * w->m, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(w->n * w->c * w->m, LN_GRAIN_LIGHT);
   LN_SHARE(w->training ? threads : 1, c, w->c, LANES, {
     int64_t width = w->c - c < LANES ? w->c - c : LANES;
     if (w->training) statistics(w, c, width);
@@ -236,7 +236,7 @@ const char *LN_FN(batch_norm_dx)(const ln_norm *w) {
   ln_t *a = malloc(sizeof(ln_t) * 3 * (size_t)w->c);
   if (!a) return "out of memory for the scales";
   ln_t *b = a + w->c, *d = b + w->c;
-  int threads = ln_cpu_threads(w->n * w->c * w->m, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(w->n * w->c * w->m, LN_GRAIN_LIGHT);
   LN_SHARE(threads, c, w->c, LANES, { gradient_block(w, c, w->c - c < LANES ? w->c - c : LANES, a, b, d); });
   if (w->dx) {
     mix k = {a, b, d, view_of(w->x, w->x_stride, w->dtype), view_of(w->dy, w->dy_stride, w->dtype), w->dx, w->dx_stride};

@@ -95,7 +95,7 @@ static task task_of(const plan *q, int64_t i, int64_t lines) {
 
 static int threads_for(const plan *q) {
   int64_t taps = q->s.kernel[0] * q->s.kernel[1] * q->s.kernel[2];
-  return ln_cpu_threads(q->p->n * q->p->c * q->lines * q->s.out[2] * taps, LN_GRAIN_CHEAP);
+  return ln_cpu_threads(q->p->n * q->p->c * q->lines * q->s.out[2] * taps, LN_GRAIN_LIGHT);
 }
 
 /* -- Maximum -- */
@@ -203,7 +203,7 @@ static bool max_scatter(const plan *q, const task *t) {
 
 static void clear(const plan *q, ln_t *dx) {
   int64_t n = q->p->n * q->p->c * q->plane;
-  LN_SHARE(ln_cpu_threads(n, LN_GRAIN_CHEAP), i, n, DENSE_CHUNK,
+  LN_SHARE(ln_cpu_threads(n, LN_GRAIN_LIGHT), i, n, DENSE_CHUNK,
            { memset(dx + i, 0, (size_t)(n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK) * sizeof *dx); });
 }
 

@@ -199,7 +199,7 @@ static const char *run(const ln_recurrent *w, bool from_end, part_fn fn) {
   const char *failure = NULL;
   if (w->batch == 0) return NULL;
   int64_t size = block_size(w->batch), blocks = (w->batch + size - 1) / size;
-  int threads = ln_cpu_threads(w->steps * w->batch * ln_recurrent_width(w) * w->size, LN_GRAIN_CHEAP * 4);
+  int threads = ln_cpu_threads(w->steps * w->batch * ln_recurrent_width(w) * w->size, LN_GRAIN_LIGHT * 4);
   LN_SHARE(threads < blocks ? threads : (int)blocks, b, w->batch, size, {
     const char *answer = run_block(w, b, size < w->batch - b ? size : w->batch - b, from_end, fn);
     if (answer) __atomic_store_n(&failure, answer, __ATOMIC_RELAXED);

@@ -275,7 +275,7 @@ typedef void (*panel_fn)(const ln_rows *r, int64_t i);
 static const char *each_row(const ln_rows *r, row_fn row, panel_fn panel) {
   int64_t n = r->outer * r->inner;
   if (n == 0 || r->size == 0) return NULL;
-  int threads = ln_cpu_threads(n * r->size, LN_GRAIN_DEAR);
+  int threads = ln_cpu_threads(n * r->size, LN_GRAIN_HEAVY);
   if (r->inner > 1) {
     LN_SHARE(threads, i, r->outer * ((r->inner + PANEL - 1) / PANEL), 1, { panel(r, i); });
     return NULL;

@@ -38,7 +38,7 @@ static void one(const ln_windows *w, const place *p) {
 
 static void forward(const ln_windows *w) {
   int64_t lines = w->out[0] * w->out[1], work = w->n * w->c * w->in[0] * w->in[1] * w->in[2];
-  LN_SHARE(ln_cpu_threads(work, LN_GRAIN_CHEAP), i, w->n * w->c * lines, 1, {
+  LN_SHARE(ln_cpu_threads(work, LN_GRAIN_LIGHT), i, w->n * w->c * lines, 1, {
     place p = {i / lines, {i % lines / w->out[1], i % w->out[1], 0}};
     for (; p.at[2] < w->out[2]; p.at[2]++) one(w, &p);
   });

@@ -1,7 +1,7 @@
 /* extreme.c - the largest and smallest elements and their positions, for one compute type and instruction set; all and any, which are extremes of
  * truths.
  *
- * NaN wins. The value of an extreme does not depend on the order in which elements meet: a zero comes out as +0, NaN as the one NaN. A position
+ * NaN wins. The value of an extreme does not depend on the order in which elements are compared: a zero comes out as +0, NaN as the one NaN. A position
  * is that of the first of equals. */
 #include "../../vector.h"
 #include "fold.h"
@@ -32,7 +32,7 @@ static ln_t start_of(const ln_fold *f) {
 
 static bool is_beyond(const ln_fold *f, ln_t a, ln_t b) { return is_largest(f) ? a > b : a < b; }
 
-static ln_t meet(const ln_fold *f, ln_t a, ln_t b) { return a != a || b != b ? NO_NUMBER : is_beyond(f, b, a) ? b : a; }
+static ln_t combine(const ln_fold *f, ln_t a, ln_t b) { return a != a || b != b ? NO_NUMBER : is_beyond(f, b, a) ? b : a; }
 
 static void put(const ln_fold *f, int64_t y, ln_t value) {
   ln_t v = value == 0 ? 0 : value;
@@ -80,7 +80,7 @@ static ln_t extreme_between(const ln_fold *f, const char *x, int64_t from, int64
   for (; from < to; from += CHUNK) {
     int64_t n = to - from < CHUNK ? to - from : CHUNK;
     const ln_t *values = chunk_at(f, x, from, n, start_of(f), buffer);
-    value = meet(f, value, extreme_of(f, values, whole_lanes(n)));
+    value = combine(f, value, extreme_of(f, values, whole_lanes(n)));
   }
   return value;
 }
@@ -95,7 +95,7 @@ static void extreme_long(const ln_fold *f, int threads) {
     int64_t to = (t + 1) * share < f->inner_numel ? (t + 1) * share : f->inner_numel;
     values[t] = extreme_between(f, f->x, t * share, to);
   });
-  for (int t = 0; t < threads; t++) value = meet(f, value, values[t]);
+  for (int t = 0; t < threads; t++) value = combine(f, value, values[t]);
   put(f, 0, value);
 }
 

@@ -37,15 +37,15 @@ static void put(const ln_fold *f, int64_t y, acc_t value) {
 #define MEET_PROD(a, x) ((a) * (x))
 
 /* One chunk of contiguous values, a multiple of LN_LANES. */
-#define CHUNK_OF(name, MEET)                                                  \
-  static ln_t name(const ln_t *x, int64_t n, ln_t start) {                    \
-    ln_t LN_ALIGN lane[LN_LANES];                                             \
-    for (int j = 0; j < LN_LANES; j++) lane[j] = start;                       \
-    for (int64_t i = 0; i < n; i += LN_LANES)                                 \
-      for (int j = 0; j < LN_LANES; j++) lane[j] = MEET(lane[j], x[i + j]);   \
-    for (int half = LN_LANES / 2; half; half /= 2)                            \
-      for (int j = 0; j < half; j++) lane[j] = MEET(lane[j], lane[j + half]); \
-    return lane[0];                                                           \
+#define CHUNK_OF(name, COMBINE)                                                  \
+  static ln_t name(const ln_t *x, int64_t n, ln_t start) {                       \
+    ln_t LN_ALIGN lane[LN_LANES];                                                \
+    for (int j = 0; j < LN_LANES; j++) lane[j] = start;                          \
+    for (int64_t i = 0; i < n; i += LN_LANES)                                    \
+      for (int j = 0; j < LN_LANES; j++) lane[j] = COMBINE(lane[j], x[i + j]);   \
+    for (int half = LN_LANES / 2; half; half /= 2)                               \
+      for (int j = 0; j < half; j++) lane[j] = COMBINE(lane[j], lane[j + half]); \
+    return lane[0];                                                              \
   }
 CHUNK_OF(chunk_sum, MEET_SUM)
 CHUNK_OF(chunk_prod, MEET_PROD)
@@ -66,7 +66,7 @@ static void fold_row(const ln_fold *f, int64_t i) {
   put(f, y, value);
 }
 
-/* A single long row: threads share the chunks, which then meet in order. */
+/* A single long row: threads share the chunks, which are then combined in order. */
 static bool fold_long(const ln_fold *f, int threads) {
   int64_t chunks = (f->inner_numel + CHUNK - 1) / CHUNK;
   acc_t *values = malloc(sizeof *values * (size_t)chunks);
@@ -83,7 +83,7 @@ static bool fold_long(const ln_fold *f, int threads) {
 
 typedef ln_t panel_row[PANEL];
 
-/* n rows meet the lanes, row r the lane (first + r) % LN_LANES; the constant width leaves straight code. */
+/* n rows are combined with the lanes, row r with lane (first + r) % LN_LANES; the constant width leaves straight code. */
 static inline __attribute__((always_inline)) void meet_rows(panel_row *restrict lane, int64_t first, const ln_t *restrict x, int64_t stride,
                                                             int64_t n, bool product, const int width) {
   for (int64_t r = 0; r < n; r++, x += stride) {
@@ -99,7 +99,7 @@ static inline __attribute__((always_inline)) void meet_rows(panel_row *restrict 
     meet_rows(lane, first, x, stride, n, false, width); \
   return;
 
-static void meet(const ln_fold *f, panel_row *lane, int64_t first, const ln_t *x, int64_t stride, int64_t n, int64_t width) {
+static void combine(const ln_fold *f, panel_row *lane, int64_t first, const ln_t *x, int64_t stride, int64_t n, int64_t width) {
   switch (width / LN_LANES) {
   case 1: WIDTH(LN_LANES)
   case 2: WIDTH(2 * LN_LANES)
@@ -125,14 +125,14 @@ static void fold_panel(const ln_fold *f, const char *x, int64_t from, int64_t co
   int64_t lanes = n < LN_LANES ? n : LN_LANES; /* the others would hold the neutral element, which changes nothing */
   for (int64_t j = 0; j < lanes; j++)
     for (int64_t c = 0; c < width; c++) lane[j][c] = neutral(f);
-  meet(f, lane, 0, (const ln_t *)(x + from * stride), stride / (int64_t)sizeof(ln_t), whole, width);
+  combine(f, lane, 0, (const ln_t *)(x + from * stride), stride / (int64_t)sizeof(ln_t), whole, width);
   for (int64_t r = whole; r < n; r++) {
     LN_FN(load)(x + (from + r) * stride, ln_cpu_size_of(f->dtype), f->dtype, columns, row);
     if (is_truth(f->kind)) to_truth(row, columns);
-    meet(f, lane, r, row, PANEL, 1, width);
+    combine(f, lane, r, row, PANEL, 1, width);
   }
   for (int64_t half = LN_LANES / 2; half; half /= 2)
-    if (half < lanes) meet(f, lane, 0, lane[half], PANEL, lanes - half < half ? lanes - half : half, width);
+    if (half < lanes) combine(f, lane, 0, lane[half], PANEL, lanes - half < half ? lanes - half : half, width);
   for (int64_t c = 0; c < columns; c++) values[c] = (acc_t)lane[0][c];
 }
 
@@ -147,7 +147,7 @@ static panel panel_at(const ln_fold *f, int64_t k) {
   return (panel){f->x + x, y, width - c < PANEL ? width - c : PANEL};
 }
 
-/* All chunks of a panel, a batch of them at a time on several threads; their values meet in order. */
+/* All chunks of a panel, a batch of them at a time on several threads; their values are combined in order. */
 static void fold_columns_of(const ln_fold *f, int64_t k, int threads) {
   panel p = panel_at(f, k);
   int64_t chunks = (f->inner_numel + CHUNK - 1) / CHUNK;
@@ -173,7 +173,7 @@ static void fold_columns(const ln_fold *f, int threads) {
 
 const char *LN_FN(fold)(const ln_fold *f) {
   if (f->outer_numel == 0) return NULL;
-  int threads = ln_cpu_threads(f->outer_numel * f->inner_numel, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(f->outer_numel * f->inner_numel, LN_GRAIN_LIGHT);
   if (f->kind != LN_FOLD_SUM && f->kind != LN_FOLD_PROD && f->kind != LN_FOLD_COUNT_NONZERO) {
     LN_FN(fold_extreme)(f, threads);
     return NULL;

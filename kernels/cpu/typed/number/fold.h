@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#define CHUNK 1024 /* elements that meet before they meet others */
+#define CHUNK 1024 /* elements that are combined before they are combined with others */
 
 /* What is not folded itself, but whether it is other than zero. */
 static inline bool is_truth(int kind) { return kind >= LN_FOLD_ALL; }

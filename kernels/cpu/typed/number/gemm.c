@@ -134,7 +134,7 @@ const char *LN_FN(gemm)(const ln_gemm *g) {
   if (g->m == 0 || g->n == 0 || g->batch == 0 || ln_blas_gemm(g, &failure)) return failure;
   int item = ln_cpu_size_of(g->dtype);
   int64_t strips = (g->n + COLUMNS - 1) / COLUMNS, work = g->batch * g->m * g->n * g->k;
-  int threads = ln_cpu_threads(work, LN_GRAIN_CHEAP * 8);
+  int threads = ln_cpu_threads(work, LN_GRAIN_LIGHT * 8);
   LN_SHARE(threads, s, g->batch * strips, 1, {
     int64_t batch = s / strips;
     panel a = {g->a + batch * g->a_batch * item, g->a_row, g->a_col, g->dtype, item};

@@ -253,7 +253,7 @@ const char *LN_FN(random)(const ln_random *r) {
   if (!d.fn) return "not defined for this dtype";
   for (int k = 0; k < l->n_operands; k++) d.direct = d.direct && l->dtype[k] == LN_T_DTYPE && l->stride[k][0] == (int64_t)sizeof(ln_t);
   if (r->kind == LN_RANDOM_BERNOULLI || r->kind == LN_RANDOM_DROPOUT) d.event = ln_draw_event_of(r->a);
-  int threads = ln_cpu_threads(l->numel, r->kind == LN_RANDOM_NORMAL ? LN_GRAIN_DEAR : LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(l->numel, r->kind == LN_RANDOM_NORMAL ? LN_GRAIN_HEAVY : LN_GRAIN_LIGHT);
   int64_t tile = BLOCKS * d.per, chunk = ((l->numel + threads - 1) / threads + tile - 1) / tile * tile;
   LN_SHARE(threads, t, threads, 1, {
     int64_t low = t * chunk, high = low + chunk < l->numel ? low + chunk : l->numel;

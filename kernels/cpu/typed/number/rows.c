@@ -43,7 +43,7 @@ static void run_panel(const ln_rows *r, int64_t outer, int64_t inner, int64_t co
 
 const char *LN_FN(cumsum)(const ln_rows *r) {
   if (r->size == 0) return NULL;
-  int threads = ln_cpu_threads(r->outer * r->size * r->inner, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(r->outer * r->size * r->inner, LN_GRAIN_LIGHT);
   if (r->inner < 4) {
     LN_SHARE(threads, i, r->outer * r->inner, 1, { run_alone(r, i / r->inner, i % r->inner); });
     return NULL;

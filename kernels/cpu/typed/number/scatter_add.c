@@ -75,7 +75,7 @@ static void add_run(void *context, int64_t rows, int64_t n, char *const *p) {
 }
 
 const char *LN_FN(scatter_add)(const ln_indexed *job) {
-  int threads = ln_cpu_threads(job->loop.numel, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(job->loop.numel, LN_GRAIN_LIGHT);
   if (threads > job->size) threads = job->size > 1 ? (int)job->size : 1;
   LN_SHARE(threads, t, threads, 1, {
     work w = {job, job->size * t / threads, job->size * (t + 1) / threads};
@@ -86,7 +86,7 @@ const char *LN_FN(scatter_add)(const ln_indexed *job) {
 
 const char *LN_FN(take_add)(const ln_take *t) {
   int64_t item = ln_cpu_size_of(t->dtype), bytes = t->width * item;
-  int threads = ln_cpu_threads(t->n * t->width, LN_GRAIN_CHEAP);
+  int threads = ln_cpu_threads(t->n * t->width, LN_GRAIN_LIGHT);
   if (threads > t->rows) threads = t->rows > 1 ? (int)t->rows : 1;
   LN_SHARE(threads, k, threads, 1, {
     int64_t low = t->rows * k / threads, high = t->rows * (k + 1) / threads;
