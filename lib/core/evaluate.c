@@ -313,6 +313,7 @@ static void run_builtin(machine *m, const ln_instruction *i) {
     case LN_FN_IS_FLOATING: push(m, V_BOOL)->i = ln_is_float(x->dtype); break;
     case LN_FN_DIMS_BUT: push_dims(m, 0, x->ndim, (int)as_whole(&args[1])); break;
     case LN_FN_LAST_DIMS: push_dims(m, x->ndim - args[1].n, x->ndim, -1); break;
+    case LN_FN_CONSTANT: push_owned(m, r_look(r, x, x->shape, x->stride, x->ndim, 0)); break;
     case LN_FN_CORNER: push_owned(m, corner(r, x, args[1].t)); break;
     case LN_FN_SPREAD: push_owned(m, r_spread(r, x, dims_mask(m, &args[2], args[1].t->ndim), args[1].t->ndim)); break;
     default: push_owned(m, x->dtype == LN_FLOAT64 ? x : r_to(r, x, LN_FLOAT32));

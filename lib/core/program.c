@@ -196,6 +196,7 @@ static const struct {
   [LN_FN_DIMS_BUT] = {"dims_but", 2, 1},
   [LN_FN_IS_FLOATING] = {"is_floating", 1, 1},
   [LN_FN_LAST_DIMS] = {"last_dims", 2, 1},
+  [LN_FN_CONSTANT] = {"constant", 1, 0},
 };
 
 static void call_function(parser *s, int f) {

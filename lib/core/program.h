@@ -67,6 +67,7 @@ enum ln_builtin {
   LN_FN_DIMS_BUT,    /* dims_but(x, dim): all dims of x but one */
   LN_FN_IS_FLOATING, /* is_floating(x) */
   LN_FN_LAST_DIMS,   /* last_dims(x, list): as many dims from the end as the list is long */
+  LN_FN_CONSTANT,    /* constant(t): t as if it did not depend on anything */
   LN_FN_NUMBER,      /* K(n): n */
   LN_FN_COUNT_OF_ALL
 };

@@ -64,8 +64,10 @@ local function seen(case, values, options)
   local ok, module = pcall(cases.make, case, values, options)
   if not ok then return "refused" end
   local lines = {tostring(module)}
-  local ran, results = pcall(cases.run, case, module)
-  for _, t in ipairs(ran and results or {}) do lines[#lines + 1] = tostring(t) end
+  local ran, results, _, handed = pcall(cases.run, case, module)
+  for _, list in ipairs(ran and {results, handed} or {}) do
+    for _, t in ipairs(list) do lines[#lines + 1] = tostring(t) end
+  end
   for _, list in ipairs{module:parameters(), module:buffers()} do
     for _, t in ipairs(list) do lines[#lines + 1] = tostring(t) .. t.dtype .. tostring(t.requires_grad) .. tostring(t.grad) end
   end
@@ -92,7 +94,7 @@ local function matters(declaration, class, name)
   return false
 end
 
-local by_specs = {device = true, dtype = true} -- of every layer alike: below
+local by_specs = {device = true, dtype = true, init = true} -- of every layer alike: below; a starting value: activation_spec.lua
 
 describe("every argument is set in a case where it matters:", function()
   for _, name in ipairs(names) do

@@ -174,7 +174,7 @@ describe("activations", function()
   local texts = {
     {nn.ReLU(), "ReLU()"}, {nn.ReLU(true), "ReLU(inplace=True)"}, {nn.ReLU6(), "ReLU6()"}, {nn.LeakyReLU(), "LeakyReLU(negative_slope=0.01)"},
     {nn.ELU(2, true), "ELU(alpha=2, inplace=True)"}, {nn.Sigmoid(), "Sigmoid()"}, {nn.LogSigmoid(), "LogSigmoid()"},
-    {nn.Softplus(), "Softplus(beta=1.0, threshold=20.0)"}, {nn.SiLU(), "SiLU()"}, {nn.GELU(), "GELU()"}, {nn.Tanh(), "Tanh()"},
+    {nn.Softplus(), "Softplus(beta=1.0, threshold=20.0)"}, {nn.SiLU(), "SiLU()"}, {nn.GELU(), "GELU(approximate='none')"}, {nn.Tanh(), "Tanh()"},
     {nn.Hardtanh{max_value = 2}, "Hardtanh(min_val=-1.0, max_val=2)"}, {nn.Threshold(0.1, 20), "Threshold(threshold=0.1, value=20)"},
     {nn.Softmax(), "Softmax(dim=None)"}, {nn.LogSoftmax{dim = 1}, "LogSoftmax(dim=1)"},
   }

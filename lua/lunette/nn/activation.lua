@@ -2,6 +2,7 @@
 
 local arguments = require("lunette.arguments")
 local declare = require("lunette.nn.declare")
+local F = require("lunette.nn.functional")
 
 local activation = {}
 
@@ -25,11 +26,47 @@ define("LogSigmoid", {of = "logsigmoid"})
 
 define("SiLU", {of = "silu", takes = "inplace", text = "inplace?"})
 
-define("GELU", {of = "gelu"})
+define("GELU", {of = "gelu", takes = "approximate", text = "'approximate'"})
+
+define("SELU", {of = "selu", takes = "inplace", text = "inplace?"})
+
+define("Mish", {of = "mish", takes = "inplace", text = "inplace?"})
+
+define("Hardsigmoid", {of = "hardsigmoid", takes = "inplace"})
+
+define("Hardswish", {of = "hardswish", takes = "inplace"})
+
+define("CELU", {of = "celu", takes = "alpha, inplace", text = "alpha inplace?"})
+
+define("Softsign", {of = "softsign"})
+
+define("Tanhshrink", {of = "tanhshrink"})
+
+define("Hardshrink", {of = "hardshrink", takes = "lambd", text = "!lambd"})
+
+define("Softshrink", {of = "softshrink", takes = "lambd", text = "!lambd"})
+
+define("GLU", {of = "glu", takes = "dim", text = "dim"})
+
+define("PReLU", {
+  of = "prelu", takes = "num_parameters:int>0=1, init:number=0.25", parameters = {"weight(num_parameters) = init"}, text = "num_parameters",
+})
+
+define("RReLU", {of = "rrelu", takes = "lower, upper, inplace", text = "lower upper inplace?"})
 
 define("Tanh", {of = "tanh"})
 
 define("Softmax", {of = "softmax", takes = "dim", text = "dim"})
+
+define("Softmin", {of = "softmin", takes = "dim", text = "dim"})
+
+define("Softmax2d", {doc = "The softmax over the channels of [N, C, H, W] or [C, H, W]."})
+
+function activation.Softmax2d:forward(input)
+  local n = input._p.ndim
+  if n ~= 3 and n ~= 4 then arguments.fail("Softmax2d: input must have 3 or 4 dimensions, got shape " .. tostring(input.shape)) end
+  return (F.softmax(input, -3))
+end
 
 define("LogSoftmax", {of = "log_softmax", takes = "dim", text = "dim"})
 

@@ -31,4 +31,10 @@ linear.Bilinear = declare("Bilinear", {
   text = "in1_features in2_features out_features bias",
 })
 
+linear.CosineSimilarity = declare("CosineSimilarity", {of = "cosine_similarity", takes = "dim, eps", input = "x1:tensor, x2:tensor"})
+
+linear.PairwiseDistance = declare("PairwiseDistance", {
+  of = "pairwise_distance", takes = "p, eps, keepdim", input = "x1:tensor, x2:tensor",
+})
+
 return linear

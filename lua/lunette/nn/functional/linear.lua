@@ -2,10 +2,11 @@
 
 local arguments = require("lunette.arguments")
 local ops = require("lunette.ops")
+local ipairs = ipairs
 
 return function(_, define)
   define("linear")
-  define("cosine_similarity")
+  for _, name in ipairs({"cosine_similarity", "pairwise_distance", "pdist", "normalize"}) do define(name) end
 
   define("bilinear", {
     doc = "y[..., k] = sum_ij input1[..., i] weight[k, i, j] input2[..., j] + bias[k].",
