@@ -75,7 +75,7 @@ local function read_expected(line)
   if line == "own" then return nil end
   local parts = {}
   for part in (line .. " ; "):gmatch("(.-) ; ") do parts[#parts + 1] = part end
-  local out = {text = parts[1]}
+  local out = {text = (parts[1]:gsub("\\n", "\n"))}
   for i, name in ipairs{"results", "inputs", "parameters", "buffers"} do
     out[name] = {}
     for tensor in parts[i + 1]:gmatch("[^,]+") do table.insert(out[name], read_tensor((tensor:gsub("^%s+", "")))) end
@@ -116,7 +116,7 @@ local function given(word, position, run, wanted)
     return parts
   end
   word = word:match("^[^@]+")
-  local sizes, kind, number = word:match("^([%dx]+)([+%%*]?)(%d*)$")
+  local sizes, kind, number = word:match("^([%dx]+)([+%%*~?]?)(%d*)$")
   local shape, n = {}, 1
   for size in sizes:gmatch("%d+") do
     shape[#shape + 1] = tonumber(size)
@@ -129,6 +129,8 @@ local function given(word, position, run, wanted)
   end
   local t = cases.wave(shape, 0.7 * position + run)
   if kind == "*" then t = t * tonumber(number) end
+  if kind == "~" then return t:sign() end
+  if kind == "?" then t = (t + 1) / 2 end
   return (kind == "+" and t:abs() + 0.25 or t):requires_grad_(position == 0 and wanted)
 end
 

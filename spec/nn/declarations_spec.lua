@@ -94,7 +94,11 @@ local function matters(declaration, class, name)
   return false
 end
 
-local by_specs = {device = true, dtype = true, init = true} -- of every layer alike: below; a starting value: activation_spec.lua
+local by_specs = {
+  device = true, dtype = true, -- of every layer alike: below
+  init = true, -- a starting value: activation_spec.lua
+  distance_function = true, -- a function: loss_spec.lua
+}
 
 describe("every argument is set in a case where it matters:", function()
   for _, name in ipairs(names) do
