@@ -19,8 +19,8 @@ require("lunette.nn.path")
 nn.Parameter = require("lunette.nn.parameter")
 nn.functional = require("lunette.nn.functional")
 
-for _, family in ipairs({"container", "linear", "conv", "pooling", "padding", "resize", "normalization", "dropout", "activation", "flatten", "embedding",
-  "loss", "recurrent"}) do
+for _, family in ipairs({"container", "linear", "conv", "pooling", "padding", "resize", "normalization", "dropout", "activation", "adaptive", "flatten",
+  "embedding", "loss", "recurrent"}) do
   take(require("lunette.nn." .. family))
 end
 
