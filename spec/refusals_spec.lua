@@ -42,6 +42,9 @@ local cases = {
   {"data.default_collate(1)", "default_collate: argument 'batch' must be a table of names, got 1"},
   {"data.default_collate({{1}, 2})", "default_collate: item 1 must be a table as item 0 is, not 2"},
   {"data.default_collate(knot)", "default_collate: the items are tables that contain themselves"},
+  {"x:scatter(0, x:long(), {1, bogus = 1})", "scatter: a table holds values or names, not both; write scatter(..., 0, ..., 1, {bogus = 1}) or "
+    .. "scatter{input = ..., dim = 0, index = ..., src = 1, bogus = 1}; its forms are scatter(input, dim:int, index, src) and "
+    .. "scatter(input, dim:int, index, value:scalar)"},
   {"x[{knot}]", "tensor: the data are nested more than 16 deep"},
   {"x[0 / 0]", "an index must be a whole number, got nan"},
   {"lt.enumerate(lt.None)", "enumerate: an array, a container, a tensor or a Size is expected, got lt.None"},

@@ -1,7 +1,7 @@
 /* memory.c - blocks cached by size on every device, storages, and the byte counters that pace Lua's collector.
  *
  * Blocks are 64-byte aligned and carry no header: who frees one says its size. Classes stand eight to a doubling, so at most 12.5 % is
- * wasted. LN_NO_CACHE=1 hands every block back at once, for the sanitizers; otherwise cached blocks are poisoned. */
+ * wasted. LN_NO_CACHE=1 hands every block and storage back at once, for the sanitizers; otherwise cached blocks are poisoned. */
 #include "thread.h"
 
 #include <stdlib.h>
@@ -166,6 +166,15 @@ int ln_block_counters(int device, int64_t *live, int64_t *cached, int64_t *peak)
 
 /* -- Storages -- */
 
+static void header_free(ln_thread *me, ln_storage *s) {
+  if (cache_off()) {
+    free(s);
+    return;
+  }
+  *(ln_storage **)s = me->free_storages;
+  me->free_storages = s;
+}
+
 int ln_storage_new(int device, int64_t bytes, ln_storage **out) {
   ln_thread *me = ln_me();
   ln_storage *s = me->free_storages;
@@ -177,8 +186,7 @@ int ln_storage_new(int device, int64_t bytes, ln_storage **out) {
   void *data = NULL;
   int status = ln_block_status(ln_block_alloc(device, (size_t)bytes, &data), (size_t)bytes);
   if (status != LN_OK) {
-    *(ln_storage **)s = me->free_storages;
-    me->free_storages = s;
+    header_free(me, s);
     return status;
   }
   *s = (ln_storage){.refs = 1, .device = device, .bytes = bytes, .data = data};
@@ -196,8 +204,7 @@ void ln_storage_release(ln_storage *s) {
   ln_thread *me = ln_me();
   me->memory.live -= s->bytes;
   ln_block_free(s->device, s->data, (size_t)s->bytes);
-  *(ln_storage **)s = me->free_storages;
-  me->free_storages = s;
+  header_free(me, s);
 }
 
 /* -- Counters -- */

@@ -3,8 +3,10 @@
 
 /* -- From tensors to one or several ln_gemm -- */
 
-/* Can a library read the last two dims as they are? */
+/* Can a library read the last two dims as they are? Where not, a copy is always made: nothing without elements may be asked for one, since of what
+ * is dense anyway the caller would get, and release, the borrowed look itself. */
 static bool readable(const ln_tensor *t) {
+  if (t->numel == 0) return true;
   int64_t rows = t->shape[t->ndim - 2], cols = t->shape[t->ndim - 1], row = t->stride[t->ndim - 2], col = t->stride[t->ndim - 1];
   bool plain = (col == 1 || cols == 1) && (row >= cols || rows == 1);
   bool turned = (row == 1 || rows == 1) && (col >= rows || cols == 1);
@@ -47,6 +49,11 @@ static void product(ln_rule *r, const ln_tensor *a, const ln_tensor *b, const ln
   int n = y->ndim - 2;
   int64_t item = ln_itemsize(y), outer = ln_numel(y->shape, n > 0 ? n - 1 : 0);
   ln_gemm g = first_product(a, b, y);
+  if (a->numel == 0 || b->numel == 0) { /* strides that no library objects to */
+    g.a_row = g.k > 0 ? g.k : 1;
+    g.b_row = g.n > 0 ? g.n : 1;
+    g.a_col = g.b_col = 1;
+  }
   g.bias = bias ? bias->data : NULL;
   g.alpha = alpha;
   g.beta = beta;

@@ -189,6 +189,7 @@ end
 
 local function slow(spec, ...)
   local args, values = {...}, {}
+  spec.reached = 0
   check_dot(spec.name, args[1])
   local options, last = split_options(spec, args, select("#", ...))
   check_count(spec, last)

@@ -3,7 +3,7 @@
 
 local split = require("lunette.signature").split
 
-jit.off(true, true) -- runs once a declaration
+require("lunette.interpreted")() -- runs once a declaration
 
 local derive = {}
 

@@ -8,7 +8,7 @@ local lazily = require("lunette.lazily")
 local loadstring, ipairs, type, tostring, assert = loadstring, ipairs, type, tostring, assert
 local concat, max = table.concat, math.max
 
-jit.off(true, true)
+require("lunette.interpreted")()
 
 local generate = {}
 

@@ -11,7 +11,7 @@ local wrapper = require("lunette.wrapper")
 local C, ffi, T, live = base.C, base.ffi, base.T, base.registry.live
 local ffistring, tonumber, type, ipairs, setmetatable = ffi.string, tonumber, type, ipairs, setmetatable
 
-jit.off(true, true) -- what is done here is done once a row
+require("lunette.interpreted")() -- what is done here is done once a row
 
 local ops = {signature = wrapper.signature}
 

@@ -9,7 +9,7 @@ local assert, ipairs, tonumber = assert, ipairs, tonumber
 local floor, min, max, huge, concat = math.floor, math.min, math.max, math.huge, table.concat
 local EXACT = kinds.EXACT
 
-jit.off(true, true)
+require("lunette.interpreted")()
 
 local signature = {}
 

@@ -13,7 +13,7 @@ local tools = require("lunette.block")
 local tonumber, concat = tonumber, table.concat
 local NOMEM = tonumber(base.C.LN_NOMEM)
 
-jit.off(true, true) -- a text is written once
+require("lunette.interpreted")() -- a text is written once
 
 local wrapper = {}
 

@@ -35,11 +35,27 @@ local function collect_coverage()
   os.execute(("xargs -P %d -d '\\n' -n 1 sh -c < %s/todo"):format(JOBS, COVERAGE))
 end
 
---- "path:line" -> names of the spec files, the ones that run few lines first.
-local function coverage()
+--- The spec files, the quickest first.
+local function quick_first()
+  local path, seconds, list = COVERAGE .. "/seconds", {}, spec_files()
+  if not io.open(path) then
+    local lines = {}
+    for i, spec in ipairs(list) do lines[i] = ("%s %s"):format(tree.seconds("busted -o plainTerminal " .. spec), spec) end
+    tree.write(path, table.concat(lines, "\n") .. "\n")
+  end
+  for line in io.lines(path) do
+    local time, spec = line:match("^(%S+) (.*)$")
+    seconds[spec] = tonumber(time)
+  end
+  table.sort(list, function(a, b) return seconds[a] < seconds[b] end)
+  return list
+end
+
+--- "path:line" -> names of the spec files, the quickest first.
+local function coverage(specs)
   collect_coverage()
   local reach = {}
-  for _, spec in ipairs(spec_files()) do
+  for _, spec in ipairs(specs) do
     for line in io.lines(COVERAGE .. "/" .. spec:gsub("/", "__")) do
       reach[line] = reach[line] or {}
       table.insert(reach[line], spec)
@@ -74,9 +90,8 @@ local function draw(list)
   return list
 end
 
-local function specs_of(mistake, reach)
-  if not reach then return "" end
-  local specs = reach[mistake.path .. ":" .. mistake.line]
+local function specs_of(mistake, reach, all)
+  local specs = not reach and all or reach[mistake.path .. ":" .. mistake.line]
   return specs and table.concat(specs, " ")
 end
 
@@ -93,10 +108,10 @@ local function location(mistake) return ("%s:%d"):format(mistake.path, mistake.l
 local function say(mistake, outcome) io.stderr:write(location(mistake), " ", outcome, "\n") end
 
 --- Mistakes first..last of the list, by JOBS workers. @return number -> outcome
-local function work(list, first, last, reach)
+local function work(list, first, last, reach, all)
   local plans, pipes, outcomes = {}, {}, {}
   for i = first, last do
-    local specs = specs_of(list[i], reach)
+    local specs = specs_of(list[i], reach, all)
     local job = i % JOBS + 1
     plans[job] = plans[job] or {}
     if specs then table.insert(plans[job], plan_line(i, list[i], specs)) else outcomes[i] = "unreached" end
@@ -124,7 +139,7 @@ local function show(mistake, outcome)
 end
 
 --- What one spec file cannot notice another may: survivors meet all specs before they are listed.
-local function confirm(list, outcomes)
+local function confirm(list, outcomes, all)
   local again, index = {}, {}
   for i, outcome in pairs(outcomes) do
     if outcome == "survived" or outcome == "unreached" then
@@ -133,20 +148,21 @@ local function confirm(list, outcomes)
     end
   end
   if LANGUAGE == "lua" and #again > 0 then
-    for k, outcome in pairs(work(again, 1, #again, nil)) do
+    for k, outcome in pairs(work(again, 1, #again, nil, all)) do
       if outcome == "caught" then outcomes[index[k]] = outcome end
     end
   end
 end
 
 os.execute("mkdir -p " .. COVERAGE)
-local reach = LANGUAGE == "lua" and coverage() or nil
+local all = quick_first()
+local reach = LANGUAGE == "lua" and coverage(all) or nil
 local list = draw(all_mistakes())
 local counts, first = {caught = 0, survived = 0}, 1
 while counts.caught + counts.survived < N and first <= #list do
   local last = math.min(#list, first + N - counts.caught - counts.survived - 1)
-  local outcomes = work(list, first, last, reach)
-  confirm(list, outcomes)
+  local outcomes = work(list, first, last, reach, all)
+  confirm(list, outcomes, all)
   for i = first, last do
     local outcome = outcomes[i]
     if outcome ~= "invalid" then

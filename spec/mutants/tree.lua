@@ -28,6 +28,15 @@ end
 --- Runs a command with its output thrown away. Did it end well?
 function tree.run(command) return os.execute("exec > /dev/null 2>&1; " .. command) == 0 end
 
+local function now() return tonumber(tree.lines("date +%s.%N")[1]) end
+
+--- How many seconds a command takes.
+function tree.seconds(command)
+  local start = now()
+  tree.run(command)
+  return now() - start
+end
+
 --- A copy of what git knows and of the built library, in a folder of its own.
 function tree.copy()
   local folder = os.tmpname()

@@ -46,7 +46,8 @@ end
 
 --- What the library calls in subclasses of Optimizer and LRScheduler: for who writes one, not for scripts.
 local PROTECTED = {}
-for _, name in ipairs{"setup", "check_group", "check_number", "check_bool", "block_of", "step_group", "next_lr"} do PROTECTED[name] = true end
+for _, name in ipairs{"setup", "check_group", "check_number", "check_bool", "block_of", "step_group", "next_lr", "get_lr", "go_to", "refuse", "for_groups",
+  "attach", "note_rates", "begin", "declare"} do PROTECTED[name] = true end
 
 local function is_public(name) return type(name) == "string" and not name:find("^_") end
 
