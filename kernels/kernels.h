@@ -8,7 +8,7 @@
 
 #include "../lib/lunette.h"
 
-#define LN_KERNELS_VERSION 3
+#define LN_KERNELS_VERSION 4
 #define LN_LOOP_OPERANDS 6
 
 /* A nest of loops over operands of one broadcast shape. Dimensions are collapsed where all operands allow; the last is the innermost.
@@ -258,12 +258,25 @@ typedef struct ln_take {
   int64_t skip; /* add: this id contributes nothing (padding_idx); -1 none */
 } ln_take;
 
-/* The first position, in logical order, whose value is outside [low, high), or -1; x is operand 1 of the loop, int64. */
-typedef struct ln_find {
+enum ln_check_kind { LN_CHECK_NOTHING, LN_CHECK_INDEX, LN_CHECK_CLASS, LN_CHECK_DIVISOR };
+
+/* An element that may not be what it is. */
+typedef struct ln_violation {
+  int kind;            /* enum ln_check_kind */
+  int dim;             /* of an index: where, */
+  int64_t size, value; /* how large that dimension is, and the index */
+  const char *name;    /* of the operator, for the message; static */
+} ln_violation;
+
+/* Looks for an element of operand 1 of the loop that is outside [low, high), int64, or for a divisor that is 0, any whole dtype. The first one in
+ * logical order makes *found what `what` is, with its value. A device that works later than it is asked to leaves *found alone and keeps what it
+ * found for `violation` (below). */
+typedef struct ln_check {
+  ln_violation what;
   int64_t low, high;
-  int64_t *position; /* on the host */
+  ln_violation *found; /* on the host */
   ln_loop loop;
-} ln_find;
+} ln_check;
 
 /* The flat logical positions of what is not zero in operand 1 of the loop; without `out` they are counted. */
 typedef struct ln_nonzero {
@@ -307,6 +320,9 @@ typedef struct ln_kernels {
   void (*free)(int device, void *p);
   const char *(*copy)(void *dst, int dst_device, const void *src, int src_device, size_t bytes); /* contiguous bytes */
   const char *(*synchronize)(int device);
+  /* After synchronize or a copy to the host: the first thing that this thread's checks on the device have found since this was last asked; false when
+   * they found nothing. NULL where checks are done at once. */
+  bool (*violation)(int device, ln_violation *found);
   const char *(*name)(int device, char *name, int capacity);
   int (*libraries)(char *text, int capacity); /* what is known of the libraries it uses, as snprintf */
   bool (*allow_tf32)(int set);                /* may float32 products use it? 0 or 1 says so, -1 asks */

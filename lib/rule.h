@@ -92,6 +92,9 @@ bool r_copy(ln_rule *r, ln_tensor *y, ln_tensor *x); /* y = x, converted and bro
 bool r_kernel(ln_rule *r, const char *failure);
 #define KERNEL(r, kernel, work) r_kernel(r, r_ok(r) ? ln_kernels_of((r)->device)->kernel(work, (r)->device) : NULL)
 
+/* Looks for an element that may not be (ln_check); a device says later what it found. NULL and empty tensors are not checked. */
+bool r_check(ln_rule *r, ln_tensor *t, ln_violation what, int64_t low, int64_t high);
+
 /* -- Operators (core/rule_ops.c) -- */
 ln_tensor *r_do(ln_rule *r, int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs); /* the first output; all are owned */
 bool r_do_all(ln_rule *r, int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, ln_tensor **out);

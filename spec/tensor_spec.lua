@@ -1,9 +1,10 @@
 --- Tensors: creation, shapes, indexing, promotion, printing, random numbers, files, errors.
 
 local lt = require("lunette")
+local waited = require("spec.waited")
 
 local function fails_with(part, fn, ...)
-  local ok, message = pcall(fn, ...)
+  local ok, message = waited(fn, ...)
   assert.is_false(ok)
   assert.is_truthy(tostring(message):find(part, 1, true), tostring(message))
 end

@@ -46,26 +46,54 @@ const char *ln_cpu_take(const ln_take *t) {
 
 /* -- Looking for elements: in logical order, hence on one thread -- */
 
-typedef struct find_work {
-  const ln_find *job;
-  int64_t done;
-} find_work;
+/* The first of n elements that is wrong, or n. That there is none is seen without leaving the loop. */
+#define FIRST_WRONG(type, wrong)                \
+  do {                                          \
+    int any = 0;                                \
+    for (int64_t k = 0; k < n; k++) {           \
+      type v = *(const type *)(p + k * stride); \
+      any |= (wrong);                           \
+    }                                           \
+    for (int64_t k = 0; any && k < n; k++) {    \
+      type v = *(const type *)(p + k * stride); \
+      if (wrong) return k;                      \
+    }                                           \
+    return n;                                   \
+  } while (0)
 
-static void find_run(void *context, int64_t n, char *const *p) {
-  find_work *w = context;
-  const ln_find *job = w->job;
-  int64_t stride = job->loop.stride[1][job->loop.ndim - 1];
-  for (int64_t k = 0; k < n && *job->position < 0; k++) {
-    int64_t v = *(const int64_t *)(p[1] + k * stride);
-    if (v < job->low || v >= job->high) *job->position = w->done + k;
+static int64_t first_outside(const ln_check *job, int64_t n, const char *p, int64_t stride) {
+  const uint64_t span = (uint64_t)job->high - (uint64_t)job->low, low = (uint64_t)job->low;
+  if (stride == (int64_t)sizeof(int64_t)) {
+    const int64_t *index = (const int64_t *)p;
+    int any = 0;
+    for (int64_t k = 0; k < n; k++) any |= (uint64_t)index[k] - low >= span;
+    if (!any) return n;
   }
-  w->done += n;
+  FIRST_WRONG(int64_t, (uint64_t)v - low >= span);
 }
 
-const char *ln_cpu_find_outside(const ln_find *job) {
-  find_work w = {job, 0};
-  *job->position = -1;
-  ln_cpu_walk(&job->loop, INT64_MAX, find_run, &w);
+static int64_t first_zero(int dtype, int64_t n, const char *p, int64_t stride) {
+  switch (ln_cpu_size_of(dtype)) {
+  case 1: FIRST_WRONG(int8_t, v == 0);
+  case 2: FIRST_WRONG(int16_t, v == 0);
+  case 4: FIRST_WRONG(int32_t, v == 0);
+  default: FIRST_WRONG(int64_t, v == 0);
+  }
+}
+
+static void check_run(void *context, int64_t n, char *const *p) {
+  const ln_check *job = context;
+  const bool divisor = job->what.kind == LN_CHECK_DIVISOR;
+  const int64_t stride = job->loop.stride[1][job->loop.ndim - 1];
+  if (job->found->kind) return;
+  int64_t k = divisor ? first_zero(job->loop.dtype[1], n, p[1], stride) : first_outside(job, n, p[1], stride);
+  if (k == n) return;
+  *job->found = job->what;
+  job->found->value = divisor ? 0 : *(const int64_t *)(p[1] + k * stride);
+}
+
+const char *ln_cpu_check(const ln_check *job) {
+  ln_cpu_walk(&job->loop, INT64_MAX, check_run, (void *)job);
   return NULL;
 }
 

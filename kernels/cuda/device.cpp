@@ -22,6 +22,7 @@ struct device_state {
 /* What a thread has; it goes with the thread. In the thread that ends the process the driver may be gone already. */
 struct thread_state {
   ln_stream stream[LN_MAX_GPUS];
+  ln_violation *record[LN_MAX_GPUS]; /* memory of the host that kernels write */
   struct ending {
     void (*run)(void *);
     void *argument;
@@ -146,6 +147,42 @@ const char *ln_gpu_synchronize(int device) {
   LN_GPU_TRY(ln_gpu_enter(device));
   return ln_gpu_failure(ln_gpu_driver.stream_wait(mine.stream[device]));
 }
+
+/* -- What checks found -- */
+
+static void drop_record(void *record) {
+  const ln_violation *found = (const ln_violation *)record;
+  for (int d = 0; d < LN_MAX_GPUS; d++)
+    if (mine.record[d] == found) ln_gpu_driver.stream_wait(mine.stream[d]);
+  if (found->kind)
+    ln_gpu_warn(ln_gpu_text("%s was given a wrong index or divisor, and its thread ended without waiting for the device", found->name));
+  ln_gpu_driver.free_host(record);
+}
+
+const char *ln_gpu_record(int device, ln_violation **record) {
+  ln_violation *&own = mine.record[device];
+  ln_address there = 0;
+  LN_GPU_TRY(ln_gpu_enter(device));
+  if (!own) {
+    void *memory = NULL;
+    LN_GPU_TRY(ln_gpu_failure(ln_gpu_driver.alloc_host(&memory, sizeof *own, LN_CUDA_HOST_MAPPED)));
+    own = new (memory) ln_violation();
+    ln_gpu_at_thread_end(drop_record, own);
+  }
+  LN_GPU_TRY(ln_gpu_failure(ln_gpu_driver.host_address(&there, own, 0)));
+  *record = (ln_violation *)there;
+  return NULL;
+}
+
+bool ln_gpu_violation(int device, ln_violation *found) {
+  ln_violation *own = mine.record[device];
+  if (!own || own->kind == LN_CHECK_NOTHING) return false;
+  *found = *own;
+  *own = ln_violation();
+  return true;
+}
+
+/* -- Copies -- */
 
 static const char *copy_between(void *dst, int dst_device, const void *src, int src_device, size_t bytes) {
   LN_GPU_TRY(ln_gpu_synchronize(src_device));

@@ -13,6 +13,11 @@ void ln_gpu_free(int device, void *p);
 const char *ln_gpu_synchronize(int device);
 const char *ln_gpu_name(int device, char *name, int capacity);
 
+/* Where the checks of this thread write what they find on the device: its address there. */
+const char *ln_gpu_record(int device, ln_violation **record);
+/* Takes what was found; the device has been waited for. */
+bool ln_gpu_violation(int device, ln_violation *found);
+
 /* May float32 products and convolutions round their factors to TF32? A `set` of 0 or 1 says so from now on, in all threads. */
 bool ln_gpu_allow_tf32(int set);
 /* What is known of NVIDIA's libraries: one line a library, and one for each kind of work that it did not take. */

@@ -133,10 +133,6 @@ template <class T> struct take_add {
 
 /* -- Looking for elements -- */
 
-struct smaller {
-  LN_DEVICE int64_t operator()(int64_t a, int64_t b) const { return a < b ? a : b; }
-};
-
 /* An operand by its logical order. */
 struct operand {
   ln_nest<1> nest;
@@ -149,32 +145,6 @@ struct operand {
     return type <= LN_BFLOAT16 ? ln_load<double>(p, type) != 0 : ln_load<int64_t>(p, type) != 0;
   }
   LN_DEVICE int64_t end(int64_t part) const { return (part + 1) * LN_PART < numel ? (part + 1) * LN_PART : numel; }
-};
-
-struct first_outside {
-  operand x;
-  int64_t low, high, *out;
-  template <class Team> LN_DEVICE void operator()(int64_t part, const Team &team) const {
-    int64_t first = INT64_MAX;
-    for (int64_t i = part * LN_PART + team.rank(); i < x.end(part); i += team.size()) {
-      int64_t v = *(const int64_t *)(x.data + x.nest.offset(i));
-      if ((v < low || v >= high) && i < first) first = i;
-    }
-    first = team.all(first, smaller());
-    if (team.rank() == 0) out[part] = first;
-  }
-};
-
-struct least {
-  const int64_t *parts;
-  int64_t n, *out;
-  template <class Team> LN_DEVICE void operator()(int64_t, const Team &team) const {
-    int64_t first = INT64_MAX;
-    for (int64_t i = team.rank(); i < n; i += team.size())
-      if (parts[i] < first) first = parts[i];
-    first = team.all(first, smaller());
-    if (team.rank() == 0) *out = first;
-  }
 };
 
 struct count_nonzero {
@@ -311,20 +281,6 @@ const char *ln_gpu_take_add(const ln_take *t, int device) {
   LN_GPU_TRY(ln_sort_run(&s, (uint64_t)t->rows - 1, device));
 #define TAKE_ADD(T) ln_each(device, t->n * t->width, take_add<T>{*t, s.keys, s.order, ln_gpu_size_of(t->dtype)}, ln_fixed::dtype(t->dtype))
   LN_BY_TYPE(t->dtype, TAKE_ADD);
-}
-
-const char *ln_gpu_find_outside(const ln_find *f, int device) {
-  int64_t parts = parts_of(f->loop.numel);
-  ln_fixed fixed;
-  operand x = operand_of(&f->loop, &fixed);
-  ln_scratch scratch(device, (size_t)(parts + 1) * sizeof(int64_t));
-  LN_GPU_TRY(scratch.failure);
-  int64_t *first = (int64_t *)scratch.memory;
-  LN_GPU_TRY(ln_teams(device, parts, LN_PART, false, first_outside{x, f->low, f->high, first + 1}, fixed));
-  LN_GPU_TRY(ln_teams(device, 1, parts, false, least{first + 1, parts, first}));
-  LN_GPU_TRY(ln_gpu_copy(f->position, LN_HOST, first, device, sizeof *f->position));
-  if (*f->position >= f->loop.numel) *f->position = -1;
-  return NULL;
 }
 
 const char *ln_gpu_nonzero(const ln_nonzero *job, int device) {

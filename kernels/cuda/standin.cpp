@@ -203,6 +203,19 @@ const char *ln_gpu_copy(void *dst, int dst_device, const void *src, int src_devi
 
 const char *ln_gpu_synchronize(int) { return NULL; }
 
+static thread_local ln_violation records[LN_MAX_GPUS];
+
+const char *ln_gpu_record(int device, ln_violation **record) {
+  *record = &records[device];
+  return NULL;
+}
+
+bool ln_gpu_violation(int device, ln_violation *found) {
+  *found = records[device];
+  records[device] = ln_violation{};
+  return found->kind != LN_CHECK_NOTHING;
+}
+
 const char *ln_gpu_name(int, char *name, int capacity) {
   snprintf(name, (size_t)capacity, "stand-in on the host");
   return NULL;

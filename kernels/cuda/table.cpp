@@ -47,6 +47,7 @@ extern "C" __attribute__((visibility("default"))) const char *ln_plugin_init(ln_
   table->free = ln_gpu_free;
   table->copy = ln_gpu_copy;
   table->synchronize = ln_gpu_synchronize;
+  table->violation = ln_gpu_violation;
   table->name = ln_gpu_name;
   table->libraries = ln_gpu_libraries;
   table->allow_tf32 = ln_gpu_allow_tf32;

@@ -261,12 +261,8 @@ static int check_root(ln_tensor *root, ln_tensor *g) {
 static int ones_like(ln_tensor *t, ln_tensor **out) {
   static const double one = 1;
   LN_TRY(ln_new_like(t, t->dtype, out));
-  ln_tensor *number;
-  int status = ln_new(NULL, 0, LN_FLOAT64, LN_CPU, &number);
-  if (status != LN_OK) return status;
-  memcpy(number->data, &one, sizeof one);
-  status = ln_copy_into(*out, number);
-  ln_tensor_release(number);
+  int status = ln_fill_number(*out, false, &one);
+  if (status != LN_OK) ln_tensor_release(*out);
   return status;
 }
 

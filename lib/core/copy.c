@@ -14,9 +14,10 @@ static int copy_across(ln_tensor *y, ln_tensor *x) {
   ln_tensor *packed = NULL, *arrived = NULL;
   int status = ln_dense(x, y->dtype, &packed);
   if (status == LN_OK) status = ln_new(x->shape, x->ndim, y->dtype, y->device, &arrived);
-  const ln_kernels *k = ln_kernels_of(y->device == LN_CPU ? x->device : y->device);
+  const int waited = x->device == LN_CPU ? y->device : x->device; /* for the device that x comes from, or goes to from the host */
+  const ln_kernels *k = ln_kernels_of(waited);
   if (status == LN_OK)
-    status = ln_kernel_status("copy", k->copy(arrived->data, y->device, packed->data, x->device, (size_t)(x->numel * ln_itemsize(y))));
+    status = ln_waited("copy", waited, k->copy(arrived->data, y->device, packed->data, x->device, (size_t)(x->numel * ln_itemsize(y))));
   if (status == LN_OK) status = copy_here(y, arrived);
   if (packed) ln_tensor_release(packed);
   if (arrived) ln_tensor_release(arrived);
@@ -38,12 +39,12 @@ int ln_dense(ln_tensor *t, int dtype, ln_tensor **out) {
 }
 
 int ln_fill_number(ln_tensor *y, bool whole, const void *value) {
-  ln_tensor *number;
-  LN_TRY(ln_new(NULL, 0, whole ? LN_INT64 : LN_FLOAT64, LN_CPU, &number));
-  memcpy(number->data, value, 8);
-  int status = ln_copy_into(y, number);
-  ln_tensor_release(number);
-  return status;
+  ln_loop loop;
+  ln_tensor *const operands[2] = {y, NULL};
+  if (y->numel == 0) return LN_OK;
+  ln_loop_init(&loop, operands, 2);
+  ln_loop_scalar(&loop, 1, whole ? LN_INT64 : LN_FLOAT64, value);
+  return ln_kernel_status("fill", ln_kernels_of(y->device)->convert(&loop, y->device));
 }
 
 int ln_zero(ln_tensor *y) {

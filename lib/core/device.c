@@ -84,6 +84,32 @@ int ln_device_check(int device) {
   return LN_OK;
 }
 
+/* -- What checks found -- */
+
+int ln_fail_violation(const ln_violation *v, int device) {
+  char later[96] = "", class[64] = "";
+  if (device != LN_CPU) snprintf(later, sizeof later, "; found when cuda:%d was waited for, what was computed from it is not valid", device);
+  if (v->kind == LN_CHECK_DIVISOR) return ln_fail("%s: integer division by zero%s", v->name, later);
+  if (v->kind == LN_CHECK_CLASS) snprintf(class, sizeof class, " (a target is a class from 0 to %lld)", (long long)v->size - 1);
+  return ln_fail("%s: index %lld is out of bounds for dimension %d with size %lld (indexes start at 0)%s%s", v->name, (long long)v->value, v->dim,
+                 (long long)v->size, class, later);
+}
+
+int ln_waited(const char *op, int device, const char *failure) {
+  ln_violation found;
+  const ln_kernels *k = ln_kernels_of(device);
+  LN_TRY(ln_kernel_status(op, failure));
+  return k->violation && k->violation(device, &found) ? ln_fail_violation(&found, device) : LN_OK;
+}
+
+/* -- lt.cuda -- */
+
+/* A number that the public functions below are given. */
+static int check_cuda(const char *op, int device) {
+  if (device < 0) return ln_fail("%s: there is no device cuda:%d (they count from 0)", op, device);
+  return ln_device_check(device);
+}
+
 bool ln_cuda_is_available(void) { return usable(); }
 
 int ln_cuda_device_count(void) { return usable() ? cuda_devices : 0; }
@@ -94,27 +120,27 @@ const char *ln_cuda_why_not(void) {
 }
 
 int ln_cuda_synchronize(int device) {
-  LN_TRY(ln_device_check(device));
-  return ln_kernel_status("synchronize", cuda.synchronize(device));
+  LN_TRY(check_cuda("synchronize", device));
+  return ln_waited("synchronize", device, cuda.synchronize(device));
 }
 
 int ln_cuda_memory(int device, int64_t *allocated, int64_t *reserved, int64_t *peak) {
   int64_t cached;
-  LN_TRY(ln_device_check(device));
+  LN_TRY(check_cuda("memory", device));
   LN_TRY(ln_block_counters(device, allocated, &cached, peak));
   *reserved = *allocated + cached;
   return LN_OK;
 }
 
 int ln_cuda_empty_cache(int device) {
-  LN_TRY(ln_device_check(device));
+  LN_TRY(check_cuda("empty_cache", device));
   ln_block_trim(device);
   return LN_OK;
 }
 
 int ln_cuda_name(int device, char *name, int capacity) {
-  LN_TRY(ln_device_check(device));
-  return ln_kernel_status("name", cuda.name(device, name, capacity));
+  LN_TRY(check_cuda("get_device_name", device));
+  return ln_kernel_status("get_device_name", cuda.name(device, name, capacity));
 }
 
 int ln_cuda_libraries(char *text, int capacity, int *length) {

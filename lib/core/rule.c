@@ -234,3 +234,22 @@ ln_tensor *r_look(ln_rule *r, const ln_tensor *t, const int64_t *shape, const in
 }
 
 bool r_copy(ln_rule *r, ln_tensor *y, ln_tensor *x) { return y && x && r_ok(r) && r_status(r, ln_copy_into(y, x)); }
+
+/* -- Checks -- */
+
+bool r_check(ln_rule *r, ln_tensor *t, ln_violation what, int64_t low, int64_t high) {
+  ln_violation found = {0};
+  ln_check check = {.what = what, .low = low, .high = high, .found = &found};
+  if (!t || !r_ok(r) || t->numel == 0) return r_ok(r);
+  check.what.name = r->name;
+  ln_tensor first = *t;
+  if (what.kind != LN_CHECK_DIVISOR && high <= low) { /* the first element is wrong already; what a device would read there instead is missing */
+    double number;
+    ln_set_geometry(&first, NULL, NULL, 0);
+    found = check.what;
+    return r_status(r, ln_tensor_item(&first, &number, &found.value)) && r_status(r, ln_fail_violation(&found, LN_CPU));
+  }
+  ln_tensor *const operands[2] = {t, t};
+  ln_loop_init(&check.loop, operands, 2);
+  return KERNEL(r, check, &check) && r_status(r, found.kind ? ln_fail_violation(&found, LN_CPU) : LN_OK);
+}

@@ -227,7 +227,7 @@ static int to_host(const ln_tensor *t, int dtype, ln_tensor **out) {
     int status = ln_new(t->shape, t->ndim, t->dtype, LN_CPU, &here);
     if (status == LN_OK) {
       const char *failure = ln_kernels_of(t->device)->copy(here->data, LN_CPU, same->data, t->device, (size_t)(t->numel * ln_itemsize(t)));
-      status = ln_kernel_status("copy", failure);
+      status = ln_waited("copy", t->device, failure);
       if (status == LN_OK) status = ln_dense(here, dtype, out);
       ln_tensor_release(here);
     }

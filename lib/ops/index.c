@@ -3,32 +3,11 @@
 
 /* -- Shared -- */
 
-/* The element at a position of the logical order. */
-static int64_t element(ln_rule *r, const ln_tensor *index, int64_t position) {
-  ln_tensor one = *index;
-  double number;
-  int64_t value = 0;
-  for (int i = index->ndim - 1; i >= 0; i--) {
-    one.data += position % index->shape[i] * index->stride[i] * (int64_t)sizeof value;
-    position /= index->shape[i];
-  }
-  ln_set_geometry(&one, NULL, NULL, 0);
-  r_status(r, ln_tensor_item(&one, &number, &value));
-  return value;
-}
-
 bool r_check_index(ln_rule *r, ln_tensor *index, int64_t low, int64_t size, int dim) {
-  int64_t position = -1;
-  ln_find find = {.low = low, .high = size, .position = &position};
-  if (!index || !r_ok(r)) return r_ok(r);
-  if (!r_require(r, index->dtype == LN_INT64, "the index must be int64, got %s (make it with lt.LongTensor or :long())", ln_dtype_name(index->dtype)))
+  if (index &&
+      !r_require(r, index->dtype == LN_INT64, "the index must be int64, got %s (make it with lt.LongTensor or :long())", ln_dtype_name(index->dtype)))
     return false;
-  if (index->numel == 0) return true;
-  ln_tensor *const operands[2] = {index, index};
-  ln_loop_init(&find.loop, operands, 2);
-  if (!KERNEL(r, find_outside, &find) || position < 0) return r_ok(r);
-  return r_fail(r, "index %lld is out of bounds for dimension %d with size %lld (indexes start at 0)", (long long)element(r, index, position), dim,
-                (long long)size);
+  return r_check(r, index, (ln_violation){.kind = LN_CHECK_INDEX, .dim = dim, .size = size}, low, size);
 }
 
 ln_addressed ln_address(const ln_tensor *t, const ln_tensor *index, int dim) {

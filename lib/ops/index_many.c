@@ -220,7 +220,7 @@ void nonzero_forward(ln_rule *r) {
   int64_t count = 0;
   ln_nonzero find = {.count = &count};
   ln_loop_init(&find.loop, operands, 2);
-  if (input->numel && !KERNEL(r, nonzero, &find)) return;
+  if (input->numel && (!KERNEL(r, nonzero, &find) || !r_status(r, ln_waited(r->name, r->device, NULL)))) return;
   if (input->ndim == 0) {
     r_out(r, 0, (int64_t[]){count, 0}, 2, LN_INT64);
     return;

@@ -21,9 +21,7 @@ static ln_tensor *usable_targets(ln_rule *r, ln_tensor *target, ln_tensor *ignor
   ln_attrs_begin(&attrs);
   ln_attrs_whole(&attrs, 1, 0);
   ln_tensor *usable = ignored ? r_do(r, LN_OP_where, in, 3, &attrs) : NULL;
-  if (!usable || r_check_index(r, usable, 0, n_classes, 1)) return usable;
-  r->status = ln_fail("%s (a target is a class from 0 to %lld)", ln_error(), (long long)n_classes - 1);
-  return NULL;
+  return r_check(r, usable, (ln_violation){.kind = LN_CHECK_CLASS, .dim = 1, .size = n_classes}, 0, n_classes) ? usable : NULL;
 }
 
 /* The weight of each target: its class's, 0 where it is ignored. */

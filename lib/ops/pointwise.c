@@ -101,18 +101,10 @@ static int64_t wrapped(int64_t v, int dtype) {
   }
 }
 
-/* Integer division by zero stops the process, so it is looked for first. */
 static bool refuse_zero(ln_rule *r, int dtype) {
-  const ln_tensor *b = r->in[1];
-  if (!b) return r_require(r, wrapped(r->attrs->slot[1].i, dtype) != 0, "integer division by zero");
-  if (b->numel == 0) return true;
-  ln_tensor *all = r_new(r, NULL, 0, LN_BOOL);
-  ln_fold fold;
-  double value = 1;
-  int64_t whole = 1;
-  if (!all) return false;
-  ln_fold_init(&fold, LN_FOLD_ALL, b, (1u << b->ndim) - 1, all, false);
-  return KERNEL(r, fold, &fold) && r_status(r, ln_tensor_item(all, &value, &whole)) && r_require(r, whole, "integer division by zero");
+  static const ln_violation zero = {.kind = LN_CHECK_DIVISOR};
+  if (r->in[1]) return r_check(r, r->in[1], zero, 0, 0);
+  return r_require(r, wrapped(r->attrs->slot[1].i, dtype) != 0, "integer division by zero");
 }
 
 /* What PyTorch refuses of bool and whole numbers, because the answer would surprise. */

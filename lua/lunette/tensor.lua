@@ -273,7 +273,10 @@ end
 
 T.type_as = method("type_as", "self:tensor, other:tensor", function(t, other) return to(t, other.device, other.dtype, false) end)
 function T.cpu(t) return to(t, "cpu", nil, false) end
-function T.cuda(t, device) return to(t, device or "cuda", nil, false) end
+T.cuda = method("cuda", "self:tensor, device:device=cuda", function(t, device)
+  if device == "cpu" then fail("cuda: the cpu is no CUDA device; write :cpu()") end
+  return to(t, device, nil, false)
+end)
 
 -- Overloads ------------------------------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 local lt = require("lunette")
 local helper = require("spec.nn.helper")
+local waited = require("spec.waited")
 local nn, F = lt.nn, lt.nn.functional
 local wave, check, fixtures = helper.wave, helper.check, helper.fixtures.loss
 
@@ -45,7 +46,7 @@ describe("losses", function()
   end)
 
   it("refuse other wrong input", function()
-    assert.has_error(function() nn.CrossEntropyLoss()(wave{4, 3}, lt.LongTensor{3, 0, 1, 2}) end)
+    assert.is_false(waited(nn.CrossEntropyLoss(), wave{4, 3}, lt.LongTensor{3, 0, 1, 2}))
     assert.has_error(function() nn.CrossEntropyLoss{reduction = "avg"} end)
     assert.has_error(function() nn.MSELoss()(wave{4, 3}) end)
     assert.has_error(function() nn.MSELoss()(wave{4, 3}, wave{4, 3}, 1) end)
