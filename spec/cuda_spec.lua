@@ -82,7 +82,7 @@ describe("on a device", function()
     assert.is_true(lt.cuda.allow_tf32(true))
     assert.is_true(lt.cuda.allow_tf32())
     assert.is_false(lt.cuda.allow_tf32(false))
-    assert.has_error(function() lt.cuda.allow_tf32("yes") end, "allow_tf32: argument 'allowed' must be true or false, not string")
+    assert.has_error(function() lt.cuda.allow_tf32("yes") end, "allow_tf32: argument 'allowed' must be true or false, got the string \"yes\"")
   end)
 
   it("memory that a kernel needs besides its operands is counted and given back", function()

@@ -2,12 +2,13 @@
  * in regions of their own. A region can be touched only while a kernel of its device or a copy runs, so code outside the kernels that reaches for
  * device memory, or a kernel that is given another device's, stops at once, as it would fail on a GPU. For specs; it is not installed.
  *
- *     LUNETTE_STANDIN_DEVICES    how many devices there are (1)
+ *     LUNETTE_STANDIN_DEVICES    how many devices there are (2)
  *     LUNETTE_STANDIN_THREADS    threads of a team, a power of two up to 256 (1)
  *     LUNETTE_STANDIN_LOG        a file to which the kernels that ran are added, for .ci/kernels */
 #include "kernels.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cxxabi.h>
 #include <map>
 #include <set>
@@ -51,6 +52,7 @@ struct memory {
 
 memory memories[LN_MAX_GPUS];
 int device_count, running;
+std::atomic<long long> waits; /* a copy to or from the host, and a synchronisation, would wait on a GPU */
 
 /* -- Teams: the threads take turns, each until it waits for the others -- */
 
@@ -111,7 +113,7 @@ log the_log;
 const char *ln_gpu_count(int *devices) {
   const char *path = getenv("LUNETTE_STANDIN_LOG");
   if (path) the_log.path = path;
-  device_count = *devices = number_of("LUNETTE_STANDIN_DEVICES", 1, 16);
+  device_count = *devices = number_of("LUNETTE_STANDIN_DEVICES", 2, 16);
   team_size = number_of("LUNETTE_STANDIN_THREADS", 1, LN_TEAM_THREADS);
   for (int d = 0; d < device_count; d++) {
     void *p = mmap(NULL, REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -193,6 +195,7 @@ void ln_gpu_free(int device, void *p) {
 }
 
 const char *ln_gpu_copy(void *dst, int dst_device, const void *src, int src_device, size_t bytes) {
+  if (dst_device != src_device) waits++;
   if (dst_device != LN_HOST) memories[dst_device].open();
   if (src_device != LN_HOST) memories[src_device].open();
   memcpy(dst, src, bytes);
@@ -201,7 +204,10 @@ const char *ln_gpu_copy(void *dst, int dst_device, const void *src, int src_devi
   return NULL;
 }
 
-const char *ln_gpu_synchronize(int) { return NULL; }
+const char *ln_gpu_synchronize(int) {
+  waits++;
+  return NULL;
+}
 
 static thread_local ln_violation records[LN_MAX_GPUS];
 
@@ -221,7 +227,9 @@ const char *ln_gpu_name(int, char *name, int capacity) {
   return NULL;
 }
 
-int ln_gpu_libraries(char *text, int capacity) { return snprintf(text, (size_t)capacity, "no library is used by the stand-in\n"); }
+int ln_gpu_libraries(char *text, int capacity) {
+  return snprintf(text, (size_t)capacity, "no library is used by the stand-in, which was waited for %lld times\n", waits.load());
+}
 
 bool ln_cublas_gemm(const ln_gemm *, int, const char **) { return false; }
 bool ln_cudnn_conv(const ln_conv *, int, int, const char **) { return false; }
