@@ -24,11 +24,10 @@ std::string path_of(const std::string &folder, const std::string &key) { return 
 
 /* mkdir -p, for this user alone. */
 bool make_folder(const std::string &folder) {
-  for (size_t at = 1; at != std::string::npos; at = folder.find('/', at + 1)) {
-    size_t end = folder.find('/', at);
-    if (mkdir(folder.substr(0, end).c_str(), 0700) && access(folder.substr(0, end).c_str(), F_OK)) return false;
-    if (end == std::string::npos) break;
-    at = end;
+  for (size_t end = 0; end != std::string::npos;) {
+    end = folder.find('/', end + 1);
+    const std::string part = folder.substr(0, end);
+    if (mkdir(part.c_str(), 0700) && access(part.c_str(), F_OK)) return false;
   }
   return true;
 }
