@@ -170,6 +170,13 @@ typedef struct ln_grid {
   char *y;
 } ln_grid;
 
+/* A number a channel that a batch is mixed into: old * (1 - momentum) + new * momentum. */
+typedef struct ln_running {
+  char *data; /* NULL: there is none */
+  int64_t stride;
+  int dtype;
+} ln_running;
+
 /* Batch normalisation over x [N, C, M]: channel stride and the rest as given. float statistics for half types. */
 typedef struct ln_norm {
   int dtype;
@@ -179,10 +186,10 @@ typedef struct ln_norm {
   char *y, *dx;
   const void *weight, *bias; /* compute dtype (float or double), may be NULL */
   void *mean, *rstd;         /* compute dtype, [C] */
-  void *variance;            /* likewise, without correction; written in training forward */
   void *dweight, *dbias;
-  bool training; /* statistics are the batch's; in forward mean, rstd and variance are written */
-  double eps;
+  bool training;                        /* statistics are the batch's; in forward mean and rstd are written, and mixed into the running ones: */
+  ln_running running_mean, running_var; /* the variance over count - 1 */
+  double eps, momentum;
 } ln_norm;
 
 /* Layer normalisation of contiguous rows x [rows, size]; float statistics for half types. */

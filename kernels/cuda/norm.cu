@@ -56,6 +56,12 @@ template <class T> struct part_moments {
   }
 };
 
+template <class T> LN_DEVICE void mix(const ln_running &r, int64_t c, double momentum, T value) {
+  if (!r.data) return;
+  char *p = r.data + c * r.stride;
+  ln_store<T>(p, r.dtype, ln_load<T>(p, r.dtype) * (T)(1 - momentum) + value * (T)momentum);
+}
+
 template <class T> struct join_moments {
   ln_norm job;
   const moments *partial;
@@ -66,7 +72,8 @@ template <class T> struct join_moments {
     const double variance = m.squares / m.count;
     ((T *)job.mean)[c] = (T)m.mean;
     ((T *)job.rstd)[c] = (T)(1 / sqrt(variance + job.eps));
-    ((T *)job.variance)[c] = (T)variance;
+    mix<T>(job.running_mean, c, job.momentum, (T)m.mean);
+    mix<T>(job.running_var, c, job.momentum, (T)variance * (T)(m.count / (m.count - 1)));
   }
 };
 

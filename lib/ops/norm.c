@@ -35,12 +35,11 @@ static void *data_of(const ln_tensor *t) { return t ? t->data : NULL; }
 /* A vector of one number a channel in the compute dtype; NULL where there is none. */
 static ln_tensor *vector(ln_rule *r, ln_tensor *t, int dtype) { return t ? r_dense(r, t, dtype) : NULL; }
 
-/* running = running * (1 - momentum) + value * momentum, in place. */
-static void update_running(ln_rule *r, ln_tensor *running, ln_tensor *value, double momentum) {
-  if (!running) return;
-  ln_tensor *mixed =
-    r_do2(r, LN_OP_add, r_number(r, LN_OP_mul, running, 1 - momentum), r_to(r, r_number(r, LN_OP_mul, value, momentum), running->dtype));
-  if (mixed && r_copy(r, running, mixed)) running->storage->version++;
+/* Running statistics that the kernel will change. */
+static ln_running running(ln_tensor *t) {
+  if (!t) return (ln_running){0};
+  t->storage->version++;
+  return (ln_running){t->data, t->stride[0] * ln_itemsize(t), t->dtype};
 }
 
 static bool check_batch_norm(ln_rule *r) {
@@ -63,9 +62,8 @@ void batch_norm_forward(ln_rule *r) {
   n.training = r_bool(r, a_training);
   n.eps = r_float(r, a_eps);
   ln_tensor *w = vector(r, weight, dtype), *shift = vector(r, bias, dtype);
-  ln_tensor *variance = n.training ? r_new(r, &n.c, 1, dtype) : vector(r, running_var, dtype);
   ln_tensor *mean = r_keep(r, 0, n.training ? r_new(r, &n.c, 1, dtype) : vector(r, running_mean, dtype));
-  ln_tensor *rstd = n.training ? r_new(r, &n.c, 1, dtype) : r_do1(r, LN_OP_rsqrt, r_number(r, LN_OP_add, variance, n.eps));
+  ln_tensor *rstd = n.training ? r_new(r, &n.c, 1, dtype) : r_do1(r, LN_OP_rsqrt, r_number(r, LN_OP_add, vector(r, running_var, dtype), n.eps));
   ln_tensor *x = folded(r, input, n.x_stride), *y = r_out_like(r, 0, x, input->dtype);
   r_keep(r, 1, rstd);
   r->keep_in |= 3; /* the fused gradient reads input and weight whatever is asked for */
@@ -77,11 +75,12 @@ void batch_norm_forward(ln_rule *r) {
   n.bias = data_of(shift);
   n.mean = mean->data;
   n.rstd = rstd->data;
-  n.variance = n.training ? variance->data : NULL;
-  double count = (double)(n.n * n.m);
-  if (!KERNEL(r, batch_norm, &n) || !n.training) return;
-  update_running(r, running_mean, mean, r_float(r, a_momentum));
-  if (running_var) update_running(r, running_var, r_number(r, LN_OP_mul, variance, count / (count - 1)), r_float(r, a_momentum));
+  if (n.training) {
+    n.running_mean = running(running_mean);
+    n.running_var = running(running_var);
+    n.momentum = r_float(r, a_momentum);
+  }
+  KERNEL(r, batch_norm, &n);
 }
 
 void batch_norm_backward(ln_rule *r) {

@@ -179,6 +179,15 @@ static void mix_all(const mix *k, const ln_norm *w) {
 
 /* -- The two passes -- */
 
+static void mix_running(const ln_running *r, int64_t c, int64_t width, const ln_t *value, double momentum) {
+  ln_t LN_ALIGN mixed[LANES] = {0};
+  if (!r->data) return;
+  char *p = r->data + c * r->stride;
+  LN_FN(load)(p, r->stride, r->dtype, width, mixed);
+  for (int j = 0; j < LANES; j++) mixed[j] = mixed[j] * (ln_t)(1 - momentum) + value[j] * (ln_t)momentum;
+  LN_FN(store)(p, r->stride, r->dtype, width, mixed);
+}
+
 static void statistics(const ln_norm *w, int64_t c, int64_t width) {
   ln_t *mean = (ln_t *)w->mean + c, *rstd = (ln_t *)w->rstd + c, still[LANES] = {0};
   double count = (double)(w->n * w->m);
@@ -188,10 +197,13 @@ static void statistics(const ln_norm *w, int64_t c, int64_t width) {
   ln_t padded[LANES] = {0};
   memcpy(padded, mean, sizeof(ln_t) * (size_t)width);
   sum_block(SPREAD, w, c, width, padded, still, &s);
+  ln_t variance[LANES] = {0};
   for (int64_t j = 0; j < width; j++) {
-    ((ln_t *)w->variance)[c + j] = (ln_t)(s.a[j] / count);
+    variance[j] = (ln_t)(s.a[j] / count) * (ln_t)(count / (count - 1));
     rstd[j] = (ln_t)(1 / sqrt(s.a[j] / count + w->eps));
   }
+  mix_running(&w->running_mean, c, width, padded, w->momentum);
+  mix_running(&w->running_var, c, width, variance, w->momentum);
 }
 
 static ln_t at(const void *values, int64_t c, ln_t otherwise) { return values ? ((const ln_t *)values)[c] : otherwise; }
