@@ -138,7 +138,7 @@ describe("lt.cuda", function()
         assert.is_false(ok, name)
         assert.is_truthy(message:find(name .. ": argument 'device' must be a device", 1, true), message)
       end
-      assert.is_truthy(message_of(lt.cuda[name], "cpu"):find(name .. ": the cpu is no CUDA device", 1, true))
+      assert.is_truthy(message_of(lt.cuda[name], "cpu"):find(name .. ': a CUDA device such as "cuda:0" is expected, got "cpu"', 1, true))
       assert.is_truthy(message_of(lt.cuda[name], 200):find("there is no device cuda:200: this machine has", 1, true))
       assert.is_truthy(message_of(lt.cuda[name], 0, 1):find(name .. " takes at most 1 argument", 1, true))
       lt.cuda[name]("cuda:0")
