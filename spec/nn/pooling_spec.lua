@@ -1,6 +1,7 @@
 --- Pooling, unpooling and padding beyond the cases of fixtures/layers: errors, sizes that depend on the input, derivatives of the functions of F.
 
 local lt = require("lunette")
+local waited = require("spec.waited")
 local nn, F = lt.nn, lt.nn.functional
 
 local function shape(t) return {t.shape:unpack()} end
@@ -16,7 +17,7 @@ local function differentiable(fn, ...)
 end
 
 local function refuses(text, fn)
-  local ok, message = pcall(fn)
+  local ok, message = waited(fn)
   assert.is_false(ok)
   assert.is_truthy(tostring(message):find(text, 1, true), message)
 end
