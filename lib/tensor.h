@@ -62,7 +62,7 @@ void ln_fold_init(ln_fold *fold, int kind, const ln_tensor *x, uint32_t mask, co
 /* The status of a call of the device after which it has done all that was asked of it: its failure, or what checks found meanwhile. */
 int ln_waited(const char *op, int device, const char *failure);
 int ln_fail_violation(const ln_violation *v, int device); /* LN_CPU: found at once */
-const ln_kernels *ln_kernels_of(int device); /* cpu: always; cuda: the plug-in's, which a tensor on it proves to be loaded */
+const ln_kernels *ln_kernels_of(int device);              /* cpu: always; cuda: the plug-in's, which a tensor on it proves to be loaded */
 
 /* -- Random numbers (core/random.c) -- */
 /* Takes blocks of the generator in use. */
