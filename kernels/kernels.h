@@ -204,6 +204,27 @@ typedef struct ln_row_norm {
   void *dweight, *dbias;     /* compute dtype, [size], may be NULL, as dx may */
 } ln_row_norm;
 
+/* Attention of queries [n, heads, l, e] over keys [n, groups, s, e] and values [n, groups, s, ev], head h using group h / (heads / groups); all of
+ * dtype float32 or float64, the last dim contiguous, the strides of the other dims in elements. Of a bool mask [n, heads, l, s] true allows; any
+ * other is added. Where no key is allowed the result is 0.
+ *
+ * attention writes out and lse, the logarithm of the sum of exponentials of each row, -inf where there is none.
+ * attention_dx reads them and dout, which lies like out or otherwise, writes dq and adds to dk and dv, which are zeros. */
+typedef struct ln_attention {
+  int dtype;
+  bool causal; /* query i sees the keys up to i */
+  int64_t n, heads, groups, l, s, e, ev;
+  double scale, keep;           /* keep: the probability that dropout keeps an element; 1: without */
+  uint64_t seed, offset;        /* of dropout: element ((n * heads + head) * l + row) * s + column of its stream */
+  const char *q, *k, *v, *mask; /* mask: NULL for none */
+  int mask_dtype;
+  int64_t mask_stride[4]; /* in bytes */
+  char *out, *lse;        /* lse: [n, heads, l] */
+  const char *dout;
+  char *dq, *dk, *dv;
+  int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3], dout_stride[3], dq_stride[3], dk_stride[3], dv_stride[3];
+} ln_attention;
+
 enum ln_recurrent_mode { LN_RNN_TANH, LN_RNN_RELU, LN_LSTM, LN_GRU };
 
 /* One layer of a recurrent network in one direction, all operands of dtype float32 or float64. Steps have rows: sequence b of step t is row

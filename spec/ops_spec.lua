@@ -209,6 +209,15 @@ local structured = {
   pad_constant = {function(x) return lt.pad_constant(x, {2, 1, -1, 0}, 2) end, {2, 3}},
   pad_edges_dx = {function(x) return lt.pad_edges_dx(x, {1, 2}, "reflect", {2, 3}) end, {2, 6}},
   pad_edges = {function(x) return x:pad({1, 1}, "reflect") * x:pad({0, 2}, "replicate"):pad({2, 1}, "circular")["..., :5"] end, {2, 3}},
+  attention = {function(q, k, v, mask) return lt.attention(q, k, v, mask, 0.7) end, {2, 2, 3, 2}, {2, 1, 4, 2}, {2, 1, 4, 3}, {2, 2, 3, 4}},
+  attention_of_the_past = {function(q, k, v) return lt.attention(q, k, v, {is_causal = true, dropout_p = 0.4, seed = 5, offset = 3}) end,
+    {1, 4, 3, 2}, {1, 2, 5, 2}, {1, 2, 5, 2}},
+  scaled_dot_product_attention = {function(q, k, v)
+    return lt.scaled_dot_product_attention(q, k, v, lt.BoolTensor{{true, false, true}, {false, false, false}})
+  end, {2, 2, 2}, {1, 3, 2}, {3, 2}},
+  scaled_dot_product_attention_past_and_grouped = {function(x, k, v)
+    return lt.scaled_dot_product_attention(x:transpose(0, 1), k, v, {is_causal = true, enable_gqa = true, scale = 0.3})
+  end, {3, 4, 2}, {2, 4, 2}, {2, 4, 3}},
   lstm_layer = {function(x, h, c, a, b, p, q) return (lt.lstm_layer(x, h, c, nil, a, b, p, q)) end, {3, 2, 2}, {2, 3}, {2, 3}, {12, 2}, {12, 3}, {12}, {12}},
   lstm_layer_last_states = {function(x, h, c, a, b)
     local _, h_n, c_n = lt.lstm_layer(x:transpose(0, 1), h, c, nil, a, b, {reverse = true})

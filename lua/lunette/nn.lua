@@ -20,7 +20,7 @@ nn.Parameter = require("lunette.nn.parameter")
 nn.functional = require("lunette.nn.functional")
 
 for _, family in ipairs({"container", "linear", "conv", "pooling", "padding", "resize", "normalization", "dropout", "activation", "adaptive", "flatten",
-  "embedding", "loss", "recurrent"}) do
+  "embedding", "loss", "recurrent", "attention", "transformer"}) do
   take(require("lunette.nn." .. family))
 end
 

@@ -20,7 +20,7 @@ local function split(text)
   return out
 end
 
-local value
+local value, construct
 
 local function array(text)
   local out = {}
@@ -34,6 +34,7 @@ function value(text)
   if text:match("^%(.*%)$") then return array(text:sub(2, -2)) end
   local made = text:match("^tensor(%(.*%))$")
   if made then return lt.tensor(value(made)) end
+  if text:match("^%u%w*%b()$") then return construct(text) end
   return assert(tonumber(text), text)
 end
 
@@ -48,6 +49,13 @@ local function read_call(call)
     if key then options[key] = value(word) else values[#values + 1] = value(part) end
   end
   return name, values, options
+end
+
+-- A module of nn made by a call in Python's words.
+function construct(text)
+  local name, values, options = read_call(text)
+  values[#values + 1] = next(options) and options or nil
+  return nn[name](unpack(values))
 end
 
 local function read_case(line)
@@ -110,23 +118,26 @@ end
 
 local function given(word, position, run, wanted)
   if word == "None" then return nil end
+  if word == "True" or word == "False" then return word == "True" end
   if word:sub(1, 1) == "(" then
     local parts = {}
     for part in word:sub(2, -2):gmatch("[^,]+") do parts[#parts + 1] = given(part, position + #parts, run, wanted) end
     return parts
   end
   word = word:match("^[^@]+")
-  local sizes, kind, number = word:match("^([%dx]+)([+%%*~?]?)(%d*)$")
+  local sizes, kind, number = word:match("^([%dx]+)([+%%*~?!^]?)(%d*)$")
   local shape, n = {}, 1
   for size in sizes:gmatch("%d+") do
     shape[#shape + 1] = tonumber(size)
     n = n * tonumber(size)
   end
-  if kind == "%" then
+  if kind == "%" or kind == "!" then
     local data = {}
     for i = 1, n do data[i] = ((i - 1) * 7 + 3) % tonumber(number) end
-    return lt.LongTensor(data):reshape(shape)
+    local whole = lt.LongTensor(data):reshape(shape)
+    return kind == "!" and whole:eq(0) or whole
   end
+  if kind == "^" then return lt.full(shape, -math.huge):triu(1) end
   local t = cases.wave(shape, 0.7 * position + run)
   if kind == "*" then t = t * tonumber(number) end
   if kind == "~" then return t:sign() end
@@ -141,7 +152,7 @@ local function handed_over(word, x)
     for i, part in ipairs(x) do parts[i] = handed_over(word, part) end
     return parts
   end
-  if x == nil or x.dtype ~= "float32" then return x end
+  if x == nil or type(x) == "boolean" or x.dtype ~= "float32" then return x end
   local lengths = word:match("@(.*)$")
   return lengths and nn.utils.rnn.pack_padded_sequence(x * 1, value("(" .. lengths .. ")"), {enforce_sorted = false}) or x * 1
 end
@@ -181,12 +192,23 @@ function cases.run(case, module)
     if i == case.runs - 1 and case.eval then module:eval() end
     inputs, handed = {}, {}
     local n = 0
-    for word in case.inputs:gmatch("%S+") do
-      local t = given(word, n, i, case.backward)
+    local options
+    for text in case.inputs:gmatch("%S+") do
+      local name, word = text:match("^([%a_]+)=(.*)$")
+      word = word or text
+      local t
+      if word ~= "&" then t = given(word, n, i, case.backward) end
+      if name then
+        options = options or {}
+        options[name] = handed_over(word, t)
+      else
+        inputs[n + 1], handed[n + 1] = t, word == "&" and handed[1] or handed_over(word, t)
+      end
       n = n + 1
-      inputs[n], handed[n] = t, handed_over(word, t)
     end
-    results = flat({}, module(unpack(handed, 1, n)))
+    local values = {unpack(handed, 1, n)}
+    if options then values[#values + 1] = options end
+    results = flat({}, module(unpack(values, 1, math.max(n, #values))))
   end
   if case.backward and results[1].requires_grad then (results[1] * cases.wave({results[1].shape:unpack()}, 1)):sum():backward() end
   return results, inputs, handed

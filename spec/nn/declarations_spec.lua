@@ -145,7 +145,9 @@ describe("of every layer", function()
 
     it(name .. " names itself when it or its forward is called wrongly", function()
       local module = cases.make(first_case(name))
-      for _, wrong in ipairs{{}, {lt.ones(1), lt.ones(1), lt.ones(1), lt.ones(1)}, {{bogus = 1}}} do
+      local many = {} -- more than any forward takes
+      for i = 1, 16 do many[i] = lt.ones(1) end
+      for _, wrong in ipairs{{}, many, {{bogus = 1}}} do
         local ok, message = pcall(function() return (module(unpack(wrong))) end)
         assert.is_false(ok)
         assert.matches(name .. "[: ]", message)

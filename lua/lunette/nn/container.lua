@@ -199,6 +199,21 @@ local ModuleList = define_list("ModuleList", "module")
 
 function ModuleList:forward() fail(("%s has no forward; go over it with lt.enumerate"):format(self.class.__name)) end
 
+--- As the text of other modules, equal neighbours on one line: "(0-2): 3 x Linear(...)".
+function ModuleList:__repr()
+  local lines, first, repeated, name = {}, 0, 0, self:_get_name()
+  for i = 0, #self do
+    local line = i < #self and tostring(self[i]):gsub("\n", "\n  ") or nil
+    if repeated > 0 and line ~= lines[#lines] then
+      lines[#lines] = repeated == 1 and ("(%d): %s"):format(first, lines[#lines]) or ("(%d-%d): %d x %s"):format(first, i - 1, repeated, lines[#lines])
+      repeated = 0
+    end
+    if repeated == 0 then lines[#lines + 1], first = line, i end
+    repeated = repeated + 1
+  end
+  return #lines == 0 and name .. "()" or ("%s(\n  %s\n)"):format(name, table.concat(lines, "\n  "))
+end
+
 --- Puts `module` before `index`; the ones behind move up.
 function ModuleList:insert(index, module)
   local n = #self

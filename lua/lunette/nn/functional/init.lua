@@ -8,7 +8,8 @@ local define = require("lunette.define")
 
 local F = {}
 
-for _, family in ipairs({"activation", "linear", "conv", "pooling", "padding", "resize", "grid", "normalization", "dropout", "embedding", "loss"}) do
+for _, family in ipairs({"activation", "linear", "conv", "pooling", "padding", "resize", "grid", "normalization", "dropout", "embedding", "loss",
+  "attention"}) do
   require("lunette.nn.functional." .. family)(F, define.into(F, "F"))
 end
 
