@@ -113,6 +113,45 @@ local function step_cases()
     lt.rand(64, 1, 28, 28), lt.randint(0, 10, {64}))
 end
 
+local CharLSTM = nn.Module:subclass("CharLSTM")
+
+function CharLSTM:__init()
+  self.embedding, self.lstm, self.head = nn.Embedding(65, 128), nn.LSTM(128, 128, 2), nn.Linear(128, 65)
+end
+
+function CharLSTM:forward(ids) return (self.head((self.lstm(self.embedding(ids)))):flatten(0, 1)) end
+
+local NanoGPT = nn.Module:subclass("NanoGPT")
+
+function NanoGPT:__init()
+  self.embedding, self.head = nn.Embedding(65, 128), nn.Linear(128, 65)
+  self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(128, 4, 512, 0, "gelu", {norm_first = true, batch_first = true}), 4)
+  self.mask = nn.Transformer:generate_square_subsequent_mask(64)
+end
+
+function NanoGPT:forward(ids)
+  return (self.head(self.layers(self.embedding(ids), {mask = self.mask, is_causal = true})):flatten(0, 1))
+end
+
+local function measure_attention(name, batch, heads, length, size)
+  local function part() return lt.randn(batch, length, heads, size):transpose(1, 2):requires_grad_() end
+  local q, k, v, g = part(), part(), part(), lt.randn(batch, heads, length, size)
+  measure(name, function(n)
+    for _ = 1, n do F.scaled_dot_product_attention(q, k, v, {is_causal = true}):backward(g) end
+  end)
+end
+
+local function sequence_cases()
+  measure_step("charlstm step", CharLSTM(), lt.randint(0, 65, {64, 32}), lt.randint(0, 65, {64 * 32}))
+  measure_step("nanogpt step", NanoGPT(), lt.randint(0, 65, {16, 64}), lt.randint(0, 65, {16 * 64}))
+  local gru, x = nn.GRU(128, 128, 2), lt.randn(64, 32, 128, {requires_grad = true})
+  measure("gru", function(n)
+    for _ = 1, n do (gru(x)):sum():backward() end
+  end)
+  measure_attention("attention", 16, 4, 64, 32)
+  measure_attention("attention 1024", 2, 8, 1024, 64)
+end
+
 local function random_cases()
   local n = 1e6
   local x = lt.rand(n)
@@ -212,9 +251,9 @@ local function loop_cases()
   end)
 end
 
-local groups = {calls = call_cases, random = random_cases, steps = step_cases, loops = loop_cases}
+local groups = {calls = call_cases, random = random_cases, steps = step_cases, sequences = sequence_cases, loops = loop_cases}
 if group then
   assert(groups[group], "no group " .. group)()
 else
-  for _, name in ipairs {"calls", "random", "steps", "loops"} do groups[name]() end
+  for _, name in ipairs {"calls", "random", "steps", "sequences", "loops"} do groups[name]() end
 end

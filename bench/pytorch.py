@@ -105,6 +105,49 @@ def step_cases():
                  torch.rand(64, 1, 28, 28), torch.randint(0, 10, (64,)))
 
 
+class CharLSTM(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.lstm, self.head = nn.Embedding(65, 128), nn.LSTM(128, 128, 2), nn.Linear(128, 65)
+
+    def forward(self, ids):
+        return self.head(self.lstm(self.embedding(ids))[0]).flatten(0, 1)
+
+
+class NanoGPT(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(65, 128), nn.Linear(128, 65)
+        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(128, 4, 512, 0, "gelu", norm_first=True, batch_first=True), 4, enable_nested_tensor=False)
+        self.mask = nn.Transformer.generate_square_subsequent_mask(64)
+
+    def forward(self, ids):
+        return self.head(self.layers(self.embedding(ids), mask=self.mask, is_causal=True)).flatten(0, 1)
+
+
+def measure_attention(name, batch, heads, length, size):
+    q, k, v = [torch.randn(batch, length, heads, size).transpose(1, 2).requires_grad_() for _ in range(3)]
+    g = torch.randn(batch, heads, length, size)
+
+    def run(n):
+        for _ in range(n):
+            F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(g)
+    measure(name, run)
+
+
+def sequence_cases():
+    measure_step("charlstm step", CharLSTM(), torch.randint(0, 65, (64, 32)), torch.randint(0, 65, (64 * 32,)))
+    measure_step("nanogpt step", NanoGPT(), torch.randint(0, 65, (16, 64)), torch.randint(0, 65, (16 * 64,)))
+    gru, x = nn.GRU(128, 128, 2), torch.randn(64, 32, 128, requires_grad=True)
+
+    def run(n):
+        for _ in range(n):
+            gru(x)[0].sum().backward()
+    measure("gru", run)
+    measure_attention("attention", 16, 4, 64, 32)
+    measure_attention("attention 1024", 2, 8, 1024, 64)
+
+
 def loop_cases():
     def case(name, run, *made):
         if wanted in name:
@@ -173,6 +216,6 @@ def loop_cases():
     case("embedding", F.embedding, lambda: torch.randint(0, 10000, (64, 64)), lambda: torch.rand(10000, 256))
 
 
-GROUPS = {"calls": call_cases, "random": random_cases, "steps": step_cases, "loops": loop_cases}
+GROUPS = {"calls": call_cases, "random": random_cases, "steps": step_cases, "sequences": sequence_cases, "loops": loop_cases}
 for name in [group] if group else GROUPS:
     GROUPS[name]()

@@ -39,6 +39,14 @@ local GROUPS = {
     {"conv step", "2 x conv + batch norm, 28 x 28, batch 64, Adam step"},
   },
   {
+    name = "sequences",
+    {"charlstm step", "embedding 128, 2-layer LSTM 128, T 64, batch 32, Adam step"},
+    {"nanogpt step", "transformer, 4 layers, width 128, 4 heads, T 64, batch 16, Adam step"},
+    {"gru", "2-layer GRU 128, T 64, batch 32, forward and backward"},
+    {"attention", "causal attention, 16 x 4 heads, T 64, size 32, forward and backward"},
+    {"attention 1024", "causal attention, 2 x 8 heads, T 1024, size 64, forward and backward"},
+  },
+  {
     name = "loops",
     {"relu channels-last", "relu, 32 x 64 x 56 x 56 channels-last"},
     {"clone channels-last", "clone, the same"},
