@@ -167,7 +167,7 @@ typedef const char *(*block_fn)(const ln_attention *w, const ln_attention_block 
 static const char *share(const ln_attention *w, int64_t heads, int64_t rows, block_fn fn) {
   int64_t block = block_rows(w), parts = (w->l + rows - 1) / rows, items = w->n * (w->heads / heads) * parts;
   int64_t size = (block * w->s + 15) & ~(int64_t)15, row = (w->s + 15) & ~(int64_t)15;
-  int threads = ln_cpu_threads(w->n * w->heads * w->l * w->s, LN_GRAIN_DEAR);
+  int threads = ln_cpu_threads(w->n * w->heads * w->l * w->s, LN_GRAIN_HEAVY);
   if (threads > items) threads = (int)items;
   ln_t *memory = aligned_alloc(64, (size_t)threads * (size_t)(2 * size + row) * sizeof(ln_t));
   const char *failure = NULL;
