@@ -1,14 +1,27 @@
---- Writes the reference: ops.md from the operator table, lua.md from the doc comments of the Lua files, abi.md from lunette.h.
+--- Writes the reference, a page a package, from what help shows too (lua/lunette/reference.lua), and abi.md from lunette.h.
 --
 --     lunette docs/build.lua FOLDER        (make docs writes into build/docs)
 
 local lt = require("lunette")
 local ops = require("lunette.ops")
+local reference = require("lunette.reference")
 
 local root = arg[0]:match("^(.*)docs/build%.lua$") or "./"
 local folder = assert(arg[1], "usage: lunette docs/build.lua FOLDER")
 
 local GRADIENT = {[0] = "none", "any order", "any order", "any order", "any order"}
+
+-- page, title, what it says first, and the beginnings of the names that stand on it
+local PAGES = {
+  {"operators.md", "Operators", "Each is a function of `lt` and a method of tensors; `name_` is its form in place, where there is one.", {"lt."}, operators = true},
+  {"functions.md", "Functions of lt and methods of tensors", "What is no operator.", {"lt.", "Tensor:"}, operators = false},
+  {"data.md", "data", "Datasets and loaders.", {"data."}},
+  {"nn.md", "nn", "Modules, layers, containers and losses.", {"nn."}, without = "^nn%.%l+%."},
+  {"functional.md", "nn.functional", "Layers and losses as functions, F for short.", {"F."}},
+  {"init.md", "nn.init", "Starting values of parameters.", {"nn.init."}},
+  {"utils.md", "nn.utils", "What works on modules and their inputs.", {"nn.utils."}},
+  {"optim.md", "optim", "Optimizers and schedules of the learning rate.", {"optim."}},
+}
 
 local function quoted(path) return "'" .. path:gsub("'", "'\\''") .. "'" end
 
@@ -20,79 +33,52 @@ local function write(name, lines)
   print(path)
 end
 
--- Operators ------------------------------------------------------------------------------------------------------------------------------
+-- Entries --------------------------------------------------------------------------------------------------------------------------------
 
---- The facts about an operator that its sentence does not hold.
+--- What the table of operators knows about a row beyond its sentence.
 local function facts(info)
   local list = {"gradient: " .. GRADIENT[info.grad]}
   if info.class == "FLOAT" then list[#list + 1] = "integers become float32" end
   if info.class == "TEST" then list[#list + 1] = "the result is bool" end
   if info.is_view then list[#list + 1] = "shares its elements with input" end
   if info.n_outputs > 1 then list[#list + 1] = info.n_outputs .. " results" end
-  return table.concat(list, "; ")
+  if info.forward then list[#list + 1] = ("formula: `%s`"):format(info.forward) end
+  return table.concat(list, "; ") .. "."
 end
 
-local function operators()
-  local lines = {"# Operators", "",
-    ("%d operators, one row of `lib/ops.def` each. Every one is a function of `lt` and a method of tensors."):format(#ops.list)}
-  for _, info in ipairs(ops.list) do
-    local extra = {"", ("## %s"):format(info.name), "", ("    lt.%s(%s)"):format(info.name, ops.signature(info)), "", info.doc, "", facts(info) .. "."}
-    if info.forward then extra[#extra + 1] = ("Formula: `%s`."):format(info.forward) end
-    for _, line in ipairs(extra) do lines[#lines + 1] = line end
+local function add_code(lines, text)
+  lines[#lines + 1] = ""
+  for line in (text .. "\n"):gmatch("(.-)\n") do lines[#lines + 1] = "    " .. line end
+end
+
+local function add_entry(lines, entry)
+  lines[#lines + 1] = ("\n## %s"):format(entry.name)
+  local calls = {}
+  for i, signature in ipairs(entry.signatures) do calls[i] = ("%s(%s)"):format(entry.name, signature) end
+  add_code(lines, table.concat(calls, "\n"))
+  lines[#lines + 1] = "\n" .. entry.doc
+  if entry.rows then lines[#lines + 1] = "\n" .. facts(ops.info[entry.rows[1]]) end
+  if entry.forward then lines[#lines + 1] = ("\nCalled with `(%s)`."):format(entry.forward) end
+  for i, title in ipairs({"Parameters", "Buffers"}) do
+    local texts = entry.tensors and entry.tensors[i] or {}
+    if #texts > 0 then lines[#lines + 1] = ("\n%s: `%s`."):format(title, table.concat(texts, "`, `")) end
   end
-  return lines
+  if entry.example then add_code(lines, entry.example) end
 end
 
--- Lua ------------------------------------------------------------------------------------------------------------------------------------
-
-local function lua_files()
-  local paths = {}
-  local pipe = assert(io.popen("find " .. quoted(root .. "lua/lunette") .. " -name '*.lua' | sort"))
-  for path in pipe:lines() do paths[#paths + 1] = path end
-  pipe:close()
-  return paths
-end
-
---- The name of what a line of code defines for others, nil for locals and anything else.
-local function defined(line)
-  local name, arguments = line:match("^function ([%w_]+[%.:][%w_%.:]+)(%b())")
-  if name then return name .. arguments end
-  name = line:match("^([%w_]+%.[%w_%.]+) = ")
-  return name
-end
-
---- The head comment of a file and {name, text} of each documented public definition.
-local function read_comments(path)
-  local head, entries, comment = {}, {}, nil
-  local first = true
-  for line in io.lines(path) do
-    local text = line:match("^%-%-%-? ?(.*)$")
-    if first and text then
-      head[#head + 1] = text
-    else
-      first = false
-      if line:match("^%-%-%- ") then
-        comment = {text}
-      elseif text and comment then
-        comment[#comment + 1] = text
-      else
-        local name = comment and defined(line)
-        if name then entries[#entries + 1] = {name, table.concat(comment, " ")} end
-        comment = nil
-      end
-    end
+local function is_on(page, entry)
+  if page.operators ~= nil and page.operators ~= (entry.rows ~= nil) then return false end
+  if page.without and entry.name:find(page.without) then return false end
+  for _, beginning in ipairs(page[4]) do
+    if entry.name:sub(1, #beginning) == beginning then return true end
   end
-  return head, entries
+  return false
 end
 
-local function lua_reference()
-  local lines = {"# Lua files"}
-  for _, path in ipairs(lua_files()) do
-    local head, entries = read_comments(path)
-    lines[#lines + 1] = "\n## " .. path:sub(#root + 1) .. "\n"
-    for _, text in ipairs(head) do lines[#lines + 1] = text end
-    if #entries > 0 then lines[#lines + 1] = "" end
-    for _, entry in ipairs(entries) do lines[#lines + 1] = ("- `%s`: %s"):format(entry[1], entry[2]) end
+local function page_lines(page)
+  local lines = {"# " .. page[2], "", page[3]}
+  for _, entry in ipairs(reference.entries()) do
+    if is_on(page, entry) then add_entry(lines, entry) end
   end
   return lines
 end
@@ -106,6 +92,5 @@ local function abi()
 end
 
 assert(os.execute("mkdir -p " .. quoted(folder)) == 0, "the folder cannot be made: " .. folder)
-write("ops.md", operators())
-write("lua.md", lua_reference())
+for _, page in ipairs(PAGES) do write(page[1], page_lines(page)) end
 write("abi.md", abi())

@@ -36,10 +36,12 @@ enum ln_status {
 enum ln_dtype { LN_FLOAT32, LN_FLOAT64, LN_FLOAT16, LN_BFLOAT16, LN_INT8, LN_INT16, LN_INT32, LN_INT64, LN_UINT8, LN_BOOL, LN_DTYPES };
 
 enum ln_tensor_flags {
-  LN_REQUIRES_GRAD = 1,       /* a leaf that wants a gradient, or an output with a node */
-  LN_RETAIN_GRAD = 2,         /* a non-leaf whose gradient is kept */
-  LN_PARAMETER = 4,           /* an nn.Parameter */
-  LN_VIEW_WITHOUT_HISTORY = 8 /* a view made while gradients were off */
+  LN_REQUIRES_GRAD = 1,        /* a leaf that wants a gradient, or an output with a node */
+  LN_RETAIN_GRAD = 2,          /* a non-leaf whose gradient is kept */
+  LN_PARAMETER = 4,            /* an nn.Parameter */
+  LN_VIEW_WITHOUT_HISTORY = 8, /* a view made while gradients were off */
+  LN_BUFFER = 16,              /* an nn.Buffer */
+  LN_TRANSIENT = 32            /* an nn.Buffer that state dicts leave out */
 };
 
 typedef struct ln_storage ln_storage;

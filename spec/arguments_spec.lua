@@ -120,7 +120,7 @@ describe("the argument checker", function()
         "a whole number of at least 1 or an array of them"},
       {"x:size", {{}, {1, 2}, Size(3)}, {3, {0.5}}, "an array of whole numbers"},
       {"x:enum(mean|sum)", {"mean", "sum"}, {"men", 1, 0, true}, 'one of "mean", "sum"'},
-      {"x:dtype", {"int64"}, {"int46", 3}, 'a dtype such as "float32"'},
+      {"x:dtype", {"int64"}, {"nothing of the kind", 3}, 'a dtype such as "float32"'},
       {"x:device", {"cpu", "cuda", "cuda:3", 2}, {"gpu", "cuda:9999", -1, 1.5, math.huge}, 'a device such as "cpu" or "cuda:0"'},
       {"x:scalar", {1, true, 5LL}, {"1", 1ULL}, "a number"},
       {"x:ints_or_none", {{7, arguments.None}, 3, {1, 2}}, {{7, "a"}, 0.5}, "a whole number, lt.None or an array of them"},

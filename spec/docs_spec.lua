@@ -1,6 +1,7 @@
---- Every example of README.md and docs/*.md runs; after a prompt's line stands what it prints.
+--- Every example of README.md, docs/*.md and the reference runs; after a prompt's line stands what it prints.
 
 local lt = require("lunette")
+local reference = require("lunette.reference")
 
 local root = debug.getinfo(1, "S").source:match("^@(.*)spec/docs_spec%.lua$")
 
@@ -71,4 +72,33 @@ describe("the example in", function()
       end)
     end
   end
+end)
+
+describe("the example of", function()
+  for _, entry in ipairs(reference.entries()) do
+    if entry.example and not entry.is_alias then
+      it(entry.name, function() run_session(entry.example) end)
+    end
+  end
+end)
+
+describe("make docs", function()
+  it("writes a page for every package", function()
+    local folder = os.tmpname()
+    os.remove(folder)
+    finally(function() os.execute("rm -rf '" .. folder .. "'") end)
+    local launcher = ("env LUA_PATH='%slua/?.lua;%slua/?/init.lua;;' luajit"):format(root, root)
+    local pipe_ = assert(io.popen(("timeout 60 %s '%sdocs/build.lua' '%s' 2>&1"):format(launcher, root, folder)))
+    local output = pipe_:read("*a")
+    pipe_:close()
+    for name, text in pairs{
+      operators = "## lt.softmax", functions = "## Tensor:view_as", nn = "## nn.Linear", functional = "## F.cross_entropy", init = "## nn.init.xavier_uniform_",
+      optim = "## optim.Adam", data = "## data.DataLoader", abi = "typedef struct ln_tensor",
+    } do
+      local file = assert(io.open(folder .. "/" .. name .. ".md"), output)
+      local page = file:read("*a")
+      file:close()
+      assert.matches(text, page, 1, true)
+    end
+  end)
 end)

@@ -29,7 +29,7 @@ local cases = {
   {"lt.unpack({n = 1e9})", "unpack: an array of at most 7000 values is expected, n is 1000000000"},
   {"lt.unpack({n = 'a'})", "unpack: an array of at most 7000 values is expected, n is a"},
   {"lt.merge({}, 1)", "merge: argument 'b' must be a table of names, got 1"},
-  {"lt.promote_types('float32', 'float31')", [[promote_types: argument 'type2' must be a dtype such as "float32", got the string "float31"]]},
+  {"lt.promote_types('float32', 'float31')", [[promote_types: argument 'type2' must be a dtype such as "float32", got the string "float31"; did you mean "float32"?]]},
   {"lt.len(3)", "len: a map, an array, a container, a tensor or a Size is needed, not 3"},
   {"lt.keys(nn.ReLU())", "items: a map is needed, not a module ReLU"},
   {"data.DataLoader(nn.ReLU())", "DataLoader: a dataset is needed, not a module ReLU"},
@@ -59,8 +59,8 @@ local cases = {
     "LRScheduler: get_lr() is missing: a class of schedules defines it"},
   {"call(step_with(nil))", "SGD: params must be an array of tensors, not nil"},
   {"call(step_with(lt.zeros(2 ^ 40, 0)))", "SGD: params must be an array of tensors, not a tensor of shape {1099511627776, 0} and dtype float32"},
-  {"nn.ReLU():named_modules(1)", "named_modules: memo must be a table, not 1"},
-  {"nn.ReLU():state_dict(true)", "state_dict: destination must be a table, not true"},
+  {"nn.ReLU():named_modules(1)", "named_modules: argument 'memo' must be a table of names, got 1"},
+  {"nn.ReLU():state_dict(true)", "state_dict: argument 'destination' must be a table of names, got true"},
 }
 
 local function knot()

@@ -10,7 +10,8 @@ bool r_check_ndim(ln_rule *r, const char *what, const ln_tensor *t, int ndim) {
 }
 
 bool r_check_same_dtype(ln_rule *r, const ln_tensor *a, const ln_tensor *b) {
-  return r_require(r, a->dtype == b->dtype, "expected tensors of one dtype, got %s and %s", ln_dtype_name(a->dtype), ln_dtype_name(b->dtype));
+  return r_require(r, a->dtype == b->dtype, "expected tensors of one dtype, got %s and %s (convert one with :to(\"%s\"))", ln_dtype_name(a->dtype),
+                   ln_dtype_name(b->dtype), ln_dtype_name(a->dtype));
 }
 
 bool r_check_vector(ln_rule *r, const char *what, const ln_tensor *t, int64_t n, const char *unit) {

@@ -38,6 +38,7 @@
 -- Nothing here knows an operator or a module.
 
 local each = require("lunette.each")
+local catalog = require("lunette.catalog")
 local errors = require("lunette.errors")
 local kinds = require("lunette.kinds")
 local lazily = require("lunette.lazily")
@@ -117,11 +118,13 @@ local function split_options(spec, args, n)
   return nil, last
 end
 
--- lt:zeros(3) for lt.zeros(3): the package comes first.
+--- Refuses lt:zeros(3) for lt.zeros(3): the package comes first.
 local function check_dot(name, first)
   local meta = type(first) == "table" and getmetatable(first)
   if meta and meta.__package then fail(("%s is a function, called with a dot: %s.%s(...)"):format(name, meta.__package, name)) end
 end
+
+arguments.check_dot = check_dot
 
 local function check_count(spec, last)
   if spec.variadic or last <= spec.places then return end
@@ -171,7 +174,9 @@ local function refuse(spec, param, value)
   if type(value) == "table" and param.array and #value > kinds.MOST and type(value[1]) == "number" then
     spec.raise(("%s: argument '%s' has at most %d entries, got %d"):format(spec.name, param.name, kinds.MOST, #value))
   end
-  spec.raise(("%s: argument '%s' must be %s, got %s"):format(spec.name, param.name, signature.words(param), kinds.describe(value)))
+  local words = signature.words(param)
+  local hint = words:find("dtype", 1, true) and kinds.dtype_hint(value) or ""
+  spec.raise(("%s: argument '%s' must be %s, got %s%s"):format(spec.name, param.name, words, kinds.describe(value), hint))
 end
 
 local function checked(spec, i, value)
@@ -231,13 +236,13 @@ function arguments.overload(name, forms)
   return require("lunette.generate").overload(name, forms, function(...) return slow_overload(name, forms, ...) end)
 end
 
---- The texts of all signatures by name: what `help` knows of modules and functions.
-arguments.signatures = {}
+local signatures = setmetatable({}, {__mode = "k"})
 
 --- A function that takes `...` and returns the values of the parameters in the order of `text` (see the head of this file).
 function arguments.signature(name, text)
-  arguments.signatures[name] = text
-  return lazily.made(function() return arguments.compile(signature.read(name, text)) end)
+  local parse = lazily.made(function() return arguments.compile(signature.read(name, text)) end)
+  signatures[parse] = {name = name, text = text}
+  return parse
 end
 
 arguments.methods = setmetatable({}, {__mode = "k"})
@@ -247,7 +252,9 @@ function arguments.method(name, text, call)
   local parse = arguments.signature(name, text)
   local function fn(...) return call(parse(...)) end
   arguments.methods[fn] = true
-  return fn
+  return catalog.wraps(catalog.add(fn, {signature = text}), call)
 end
+--- What a function that `signature` made takes: {name =, text =}; nil for any other function.
+function arguments.signature_of(parse) return signatures[parse] end
 
 return arguments

@@ -74,6 +74,7 @@ local function shaped(name, words, fill, drawn)
     end,
   })
   if drawn then return end
+  --- As the function of lt of this name, of the dtype and on the device of the tensor where no others are named.
   T["new_" .. name] = arguments.method("new_" .. name, "self:tensor, size:ints>=0...?" .. NAMED, function(t, size, dtype, device, requires_grad)
     return finish(fill(empty(size, dtype or t.dtype, device or t.device)), requires_grad)
   end)
@@ -99,6 +100,7 @@ declare("full_like", {
   end,
 })
 
+--- A tensor filled with a value, of the dtype and on the device of the tensor where no others are named.
 T.new_full = arguments.method("new_full", "self:tensor, size:ints>=0, fill_value:scalar" .. NAMED, function(t, size, value, dtype, device, requires_grad)
   return finish(ops.full(size, value, dtype or t.dtype, device or t.device), requires_grad)
 end)
@@ -270,6 +272,7 @@ declare("tensor", {
   takes = "data:any" .. NAMED, call = tensor,
 })
 
+--- lt.tensor of the dtype and on the device of the tensor where no others are named.
 T.new_tensor = arguments.method("new_tensor", "self:tensor, data:any" .. NAMED, function(t, data, dtype, device, requires_grad)
   return tensor(data, dtype or t.dtype, device or t.device, requires_grad)
 end)

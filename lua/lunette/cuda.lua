@@ -2,6 +2,7 @@
 
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
+local catalog = require("lunette.catalog")
 local devices = require("lunette.kinds").devices
 local ffi = require("ffi")
 
@@ -11,14 +12,14 @@ local counters = {ffi.new("int64_t[1]"), ffi.new("int64_t[1]"), ffi.new("int64_t
 local length, flag = ffi.new("int[1]"), ffi.new("bool[1]")
 
 -- cuda[name](...) returns run(values of the parameters).
-local function define(name, signature, run)
+local function define(name, doc, signature, run)
   local parse = arguments.signature(name, signature)
-  cuda[name] = function(...) return run(parse(...)) end
+  cuda[name] = catalog.add(function(...) return run(parse(...)) end, {name = "lt.cuda." .. name, signature = signature, doc = doc})
 end
 
 -- The same for a function of one device, the first where none is named; run gets its number.
-local function of_device(name, run)
-  define(name, "device:device=cuda", function(device)
+local function of_device(name, doc, run)
+  define(name, doc, "device:device=cuda", function(device)
     if device == "cpu" then fail(("%s: a CUDA device such as \"cuda:0\" is expected, got \"cpu\""):format(name)) end
     return run(devices[device])
   end)
@@ -31,29 +32,25 @@ local function counter(which)
   end
 end
 
-define("is_available", "", function() return C.ln_cuda_is_available() end)
-define("device_count", "", function() return C.ln_cuda_device_count() end)
---- Why is_available is false; "" when it is true.
-define("why_not", "", function() return ffi.string(C.ln_cuda_why_not()) end)
+define("is_available", "Can a CUDA device be used?", "", function() return C.ln_cuda_is_available() end)
+define("device_count", "How many CUDA devices there are.", "", function() return C.ln_cuda_device_count() end)
+define("why_not", "Why is_available is false; \"\" when it is true.", "", function() return ffi.string(C.ln_cuda_why_not()) end)
 
---- Waits until the device has done what was asked of it. An index outside its range, or a whole number divided by zero, is found there and raised here, or where a number is
---- next read.
-of_device("synchronize", function(device) base.check(C.ln_cuda_synchronize(device)) end)
---- Bytes of the tensors on the device; of those and what is kept for reuse; the most that tensors have had at once.
-of_device("memory_allocated", counter(1))
-of_device("memory_reserved", counter(2))
-of_device("max_memory_allocated", counter(3))
---- Gives back to the device what is kept for reuse.
-of_device("empty_cache", function(device) base.check(C.ln_cuda_empty_cache(device)) end)
+of_device("synchronize", "Waits until the device has done what was asked of it. An index outside its range, or a whole number divided by zero, is "
+  .. "found there and raised here, or where a number is next read.", function(device) base.check(C.ln_cuda_synchronize(device)) end)
+of_device("memory_allocated", "Bytes of the tensors on the device.", counter(1))
+of_device("memory_reserved", "Bytes of the tensors on the device and of what is kept for reuse.", counter(2))
+of_device("max_memory_allocated", "The most bytes that tensors on the device have had at once.", counter(3))
+of_device("empty_cache", "Gives back to the device what is kept for reuse.", function(device) base.check(C.ln_cuda_empty_cache(device)) end)
 
-of_device("get_device_name", function(device)
+of_device("get_device_name", "The name of the device.", function(device)
   local text = ffi.new("char[256]")
   base.check(C.ln_cuda_name(device, text, 256))
   return ffi.string(text)
 end)
 
---- What is known of NVIDIA's libraries, a line each: the version in use or why there is none, and the work that they did not take. Each is also printed once, when it happens.
-define("libraries", "", function()
+define("libraries", "What is known of NVIDIA's libraries, a line each: the version in use or why there is none, and the work that they did not "
+  .. "take. Each is also printed once, when it happens.", "", function()
   local size = 4096
   while true do
     local text = ffi.new("char[?]", size)
@@ -63,8 +60,8 @@ define("libraries", "", function()
   end
 end)
 
---- May products and convolutions of float32 round their factors to TF32, of 10 bits? allow_tf32(true) says so, from now on; without an argument it only asks. Not at first.
-define("allow_tf32", "allowed:bool?", function(allowed)
+define("allow_tf32", "May products and convolutions of float32 round their factors to TF32, of 10 bits? allow_tf32(true) says so, from now on; "
+  .. "without an argument it only asks. Not at first.", "allowed:bool?", function(allowed)
   base.check(C.ln_cuda_allow_tf32(allowed == nil and -1 or allowed and 1 or 0, flag))
   return flag[0]
 end)

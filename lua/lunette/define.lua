@@ -1,4 +1,4 @@
---- Public functions, declared: name, sentence, signature and what they do.
+--- Public functions and methods, declared: name, sentence, signature and what they do.
 --
 --     local define = require("lunette.define").into(F, "F")
 --     define("dropout", {
@@ -12,6 +12,7 @@
 
 local arguments = require("lunette.arguments")
 local catalog = require("lunette.catalog")
+local class = require("lunette.class")
 local derive = require("lunette.derive")
 local lazily = require("lunette.lazily")
 local ops = require("lunette.ops")
@@ -50,7 +51,7 @@ local function add_forms(package, title, name, declaration)
     return arguments.overload(name, forms)
   end)
   package[name] = fn
-  return catalog.add(fn, {name = title .. "." .. name, forms = texts, signature = texts[#texts], doc = declaration.doc})
+  return catalog.add(fn, {name = title .. "." .. name, forms = texts, signatures = texts, signature = texts[#texts], doc = declaration.doc})
 end
 
 --- A function that declares others as members of `package`, which scripts call `title`.
@@ -66,8 +67,30 @@ function define.into(package, title)
     local fn = declaration.several and function(...) return call(parse(...)) end or function(...) return (call(parse(...))) end
     package[name] = fn
     return catalog.add(fn, {name = title .. "." .. name, complete = function(entry)
-      entry.signature, entry.doc = signature(), declaration.doc or ops.info[row].doc
+      entry.signature, entry.doc, entry.example = signature(), declaration.doc or ops.info[row].doc, declaration.example
     end})
+  end
+end
+
+--- A function that declares methods of a class, which scripts call `title`: as `into`, `call` gets the object first; `takes` is "" when left out.
+function define.methods(owner, title)
+  return function(name, declaration)
+    local call, signature = declaration.call, declaration.takes or ""
+    local parse = arguments.signature(name, signature)
+    local function check(self)
+      if class.isinstance(self, owner) then return end
+      arguments.fail(("%s is a method, called with a colon: m:%s(...); its first value must be an object of the class %s, not %s"):format(
+        name, name, title, arguments.describe(self)))
+    end
+    local fn = declaration.several and function(self, ...)
+      check(self)
+      return call(self, parse(...))
+    end or function(self, ...)
+      check(self)
+      return (call(self, parse(...)))
+    end
+    owner[name] = fn
+    return catalog.add(fn, {name = title .. ":" .. name, signature = signature, doc = declaration.doc, example = declaration.example})
   end
 end
 

@@ -48,16 +48,20 @@ function errors.nearest(name, names)
   if #name > 64 then return nil end
   local best, least = nil, floor(#name / 2) + 1
   for _, candidate in ipairs(names) do
-    local d = distance(name:lower(), candidate:lower())
+    local d = distance(name:lower(), candidate:lower()) + (name:byte() == candidate:byte() and 0 or 0.5)
     if d < least then best, least = candidate, d end
   end
   return best
 end
 
---- "; did you mean 'x'?" or "".
+local FEW = 16 -- so many names are listed where none is near
+
+--- "; did you mean 'x'?", "; there are 'x', 'y', 'z'" where no name is near and they are few, or "".
 function errors.hint(name, names)
   local near = type(name) == "string" and errors.nearest(name, names)
-  return near and ("; did you mean '%s'?"):format(near) or ""
+  if near then return ("; did you mean '%s'?"):format(near) end
+  if #names == 0 or #names > FEW then return "" end
+  return ("; there %s '%s'"):format(#names == 1 and "is" or "are", table.concat(names, "', '"))
 end
 
 --- Makes a missing name of `package` an error that shows the nearest one; `title` is what scripts call it. `parts` are modules by name that are

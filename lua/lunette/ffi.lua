@@ -141,7 +141,7 @@ local function pointer(h)
 end
 base.pointer = pointer
 
--- LuaJIT gives up a trace after 15 tail calls, so what every trace passes through returns in parentheses.
+--- Is `x` a tensor? (LuaJIT gives up a trace after 15 tail calls, so what every trace passes through returns in parentheses.)
 local function is_tensor(x) return (istype(handle, x)) end
 base.is_tensor = is_tensor
 
@@ -210,13 +210,24 @@ function live.equal(a, b)
   base.fail("== compares whether two tensors are the same object; use t:eq(x) for the elements")
 end
 
-local function refuse(operator, method)
-  return function() base.fail(("tensors cannot be compared with %s in Lua: use a:%s(b)"):format(operator, method)) end
+-- A comparison. Lua turns a > b into b < a, so a number in front may have stood behind.
+local function refuse(operator, turned, method, turned_method)
+  return function(a, b)
+    if is_tensor(a) and is_tensor(b) then
+      base.fail(("tensors cannot be compared with %s or %s in Lua: use a:%s(b) or a:%s(b)"):format(operator, turned, method, turned_method))
+    end
+    local name, number = is_tensor(a) and method or turned_method, is_tensor(a) and b or a
+    base.fail(("a tensor cannot be compared with %s or %s in Lua: use t:%s(%s)"):format(operator, turned, name, tostring(number)))
+  end
 end
 
 function live.ipairs() base.fail("ipairs and pairs do not go over tensors: use `for i, row in lt.enumerate(t) do`, i from 0") end
 
-live.less, live.less_equal = refuse("< or >", "lt"), refuse("<= or >=", "le")
+live.less, live.less_equal = refuse("<", ">", "lt", "gt"), refuse("<=", ">=", "le", "ge")
+
+function live.call() base.fail("a tensor cannot be called; its rows are gone over with `for i, row in lt.enumerate(t) do`, i from 0") end
+
+function live.concat() base.fail("a tensor is no text: use tostring(t), or t:item() for the number in a tensor of one element") end
 
 if not registry.handle then
   registry.handle = ffi.metatype("ln_handle", {
@@ -234,6 +245,8 @@ if not registry.handle then
     __pow = function(a, b) return (live.pow(a, b)) end,
     __mod = function(a, b) return (live.remainder(a, b)) end,
     __unm = function(a) return (live.neg(a)) end,
+    __call = function() return live.call() end,
+    __concat = function() return live.concat() end,
     __ipairs = function(h) return live.ipairs(h) end,
     __pairs = function(h) return live.ipairs(h) end,
   })

@@ -12,6 +12,7 @@ local Size = require("lunette.size")
 local create = require("lunette.create")
 local random = require("lunette.random")
 local autograd = require("lunette.autograd")
+local kinds = require("lunette.kinds")
 local lazily = require("lunette.lazily")
 require("lunette.tensor")
 
@@ -22,10 +23,9 @@ local lt = {None = arguments.None, Size = Size.Size, is_tensor = is_tensor}
 lt.version = ffi.string(C.ln_version())
 
 for name, fn in each(create) do lt[name] = fn end
-for name, alias in each {float32 = "float32", float64 = "float64", float16 = "float16", bfloat16 = "bfloat16", int8 = "int8", int16 = "int16", int32 = "int32",
-                           int64 = "int64", uint8 = "uint8", bool = "bool", float = "float32", double = "float64", half = "float16", short = "int16",
-                           int = "int32", long = "int64"} do
-  lt[name] = alias
+for name in each(base.dtype_id) do lt[name] = name end
+for name, dtype in each(kinds.dtype_aliases) do
+  lt[name] = dtype
 end
 
 lt.autograd = autograd
@@ -34,10 +34,15 @@ for _, name in ipairs {"no_grad", "enable_grad", "set_grad_enabled", "is_grad_en
 -- Random numbers -------------------------------------------------------------------------------------------------------------------------
 
 lt.Generator, lt.default_generator = random.Generator, random.default_generator
+--- Starts the default generator at the beginning of the stream of a seed; returns the generator.
 function lt.manual_seed(seed) return lt.default_generator:manual_seed(seed) end
+--- Starts the default generator at a seed that the system's entropy gives; returns the seed.
 function lt.seed() return lt.default_generator:seed() end
+--- The seed that the default generator was started with.
 function lt.initial_seed() return lt.default_generator:initial_seed() end
+--- The state of the default generator, for set_rng_state.
 function lt.get_rng_state() return lt.default_generator:get_state() end
+--- Goes on where the default generator stood when get_rng_state gave the state.
 function lt.set_rng_state(state) lt.default_generator:set_state(state) end
 
 -- Lists, maps, containers ----------------------------------------------------------------------------------------------------------------
@@ -136,9 +141,12 @@ end
 
 --- Where tensors are made when no device is named: lt.set_default_device("cuda:0"). An error when the device cannot be used.
 lt.set_default_device = base.set_default_device
+--- Where tensors are made when no device is named.
 function lt.get_default_device() return base.device_name(base.device_id(nil)) end
 
+--- How many threads compute.
 function lt.get_num_threads() return C.ln_get_num_threads() end
+--- Lets n threads compute.
 function lt.set_num_threads(n)
   if type(n) ~= "number" or n < 1 or n % 1 ~= 0 then fail("set_num_threads: a whole number from 1 is expected") end
   C.ln_set_num_threads(n)
@@ -165,8 +173,21 @@ end
 
 local PACKAGES = {nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data", cuda = "lunette.cuda"}
 
+-- All names of lt in order.
+local function all_names()
+  local known, names = {}, {}
+  for _, source in ipairs({lt, PACKAGES}) do
+    for name in each(source) do known[name] = true end
+  end
+  for _, name in ipairs(ops.names()) do known[name] = true end
+  for name in each(known) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
 setmetatable(lt, {
   __package = "lt",
+  __names = all_names,
   __index = function(_, name)
     local value
     if PACKAGES[name] then
@@ -174,12 +195,7 @@ setmetatable(lt, {
     else
       value = ops.public(name)
     end
-    if value == nil then
-      local names = ops.names()
-      for key in each(lt) do names[#names + 1] = key end
-      for key in each(PACKAGES) do names[#names + 1] = key end
-      fail(("lt has no '%s'%s"):format(tostring(name), arguments.hint(name, names)))
-    end
+    if value == nil then fail(("lt has no '%s'%s"):format(tostring(name), arguments.hint(name, all_names()))) end
     lt[name] = value
     return value
   end,

@@ -8,6 +8,7 @@
 -- `tools` holds what the texts refer to. Nothing here knows signatures, operators or modules.
 
 local each = require("lunette.each")
+local errors = require("lunette.errors")
 local ffi = require("ffi")
 
 local getmetatable, setmetatable, istype, floor, min = getmetatable, setmetatable, ffi.istype, math.floor, math.min
@@ -48,7 +49,7 @@ end
 
 local function is_packed(x)
   local meta = type(x) == "userdata" and getmetatable(x)
-  return meta and meta.is_lunette_object and meta.class.is_packed == true
+  return meta and meta.is_lunette_instance and meta.class.is_packed == true
 end
 
 local function is_generator(x)
@@ -153,6 +154,20 @@ end
 
 local dtypes = {}
 for name in ("float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 bool"):gmatch("%S+") do dtypes[name] = true end
+
+--- Other names of dtypes: fields of lt, whose values are the dtypes.
+kinds.dtype_aliases = {float = "float32", double = "float64", half = "float16", short = "int16", int = "int32", long = "int64"}
+
+--- `; did you mean "float32"?` for what is nearly a dtype, else "".
+function kinds.dtype_hint(value)
+  if type(value) ~= "string" then return "" end
+  local names = {}
+  for name in each(dtypes) do names[#names + 1] = name end
+  table.sort(names)
+  local short = value:gsub("^torch%.", ""):gsub("^lt%.", "")
+  local near = kinds.dtype_aliases[short] or errors.nearest(short, names)
+  return near and ("; did you mean %q?"):format(near) or ""
+end
 
 -- The number of every device by its name or number; -1 is the cpu.
 local DEVICES = 256

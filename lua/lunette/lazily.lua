@@ -3,14 +3,23 @@
 local require = require
 
 local lazily = {}
+local makers = setmetatable({}, {__mode = "k"}) -- functions of this kind -> what makes them
 
 --- A function that is made when it is first called: calls `make` once and from then on what that returned.
 function lazily.made(make)
   local fn
-  return function(...)
+  local function first(...)
     if not fn then fn = make() end
     return fn(...)
   end
+  makers[first] = make
+  return first
+end
+
+--- The function that one of this kind calls; any other function is itself.
+function lazily.real(fn)
+  local make = makers[fn]
+  return make and lazily.real(make()) or fn
 end
 
 --- Puts functions of a module into the table `target`, under their own names; the module is loaded when one of them is first called.
@@ -24,8 +33,9 @@ function lazily.from(module, target, names)
   end
 end
 
---- The same where the module itself puts them there.
+--- The same where the module itself puts them there, as it has done already if something else loaded it.
 function lazily.defined(module, target, names)
+  if package.loaded[module] then return end
   for name in names:gmatch("%S+") do
     target[name] = lazily.made(function()
       require(module)

@@ -13,10 +13,16 @@ local function take(source)
 end
 
 nn.Module = require("lunette.nn.module")
-lazily.defined("lunette.nn.hooks", nn.Module, "register_forward_pre_hook register_forward_hook register_backward_hook register_full_backward_hook")
-lazily.defined("lunette.nn.state", nn.Module, "state_dict load_state_dict _load_from_state_dict")
+lazily.defined("lunette.nn.hooks", nn.Module, "register_forward_pre_hook register_forward_hook register_backward_hook register_full_backward_hook "
+  .. "register_full_backward_pre_hook register_state_dict_pre_hook register_state_dict_post_hook register_load_state_dict_pre_hook "
+  .. "register_load_state_dict_post_hook")
+lazily.from("lunette.nn.hooks", nn, "register_module_forward_pre_hook register_module_forward_hook register_module_full_backward_hook "
+  .. "register_module_backward_hook register_module_full_backward_pre_hook register_module_parameter_registration_hook "
+  .. "register_module_buffer_registration_hook register_module_module_registration_hook")
+lazily.defined("lunette.nn.state", nn.Module, "state_dict load_state_dict _load_from_state_dict _save_to_state_dict")
+lazily.defined("lunette.nn.convert", nn.Module, "float double half bfloat16 type cpu cuda to to_empty")
 require("lunette.nn.path")
-nn.Parameter = require("lunette.nn.parameter")
+take(require("lunette.nn.parameter"))
 nn.functional = require("lunette.nn.functional")
 
 for _, family in ipairs({"container", "linear", "conv", "pooling", "padding", "resize", "normalization", "dropout", "activation", "adaptive", "flatten",

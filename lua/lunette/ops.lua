@@ -6,6 +6,7 @@
 local each = require("lunette.each")
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
+local catalog = require("lunette.catalog")
 local wrapper = require("lunette.wrapper")
 
 local C, ffi, T, live = base.C, base.ffi, base.T, base.registry.live
@@ -134,12 +135,21 @@ local function overload_function(name, inplace)
   return arguments.overload(public, forms)
 end
 
+-- Enters a function with what its rows say.
+local function entered(fn, title, forms, ending)
+  return fn and catalog.add(fn, {name = title, rows = forms, complete = function(entry)
+    entry.signatures = {}
+    for i, form in ipairs(forms) do entry.signatures[i] = wrapper.signature(ops.info[form]) end
+    entry.signature, entry.doc = entry.signatures[1], ops.info[forms[1]].doc .. ending
+  end})
+end
+
 local function find(name)
   local stem = name:match("^(.+)_$")
-  if overloads[name] then return overload_function(name, false) end
-  if ids[name] then return row_function(name, false) end
-  if overloads[stem] then return overload_function(stem, true) end
-  if ids[stem] then return row_function(stem, true) end
+  if overloads[name] then return entered(overload_function(name, false), "lt." .. name, overloads[name], "") end
+  if ids[name] then return entered(row_function(name, false), "lt." .. name, {name}, "") end
+  if overloads[stem] then return entered(overload_function(stem, true), "Tensor:" .. name, overloads[stem], " In place.") end
+  if ids[stem] then return entered(row_function(stem, true), "Tensor:" .. name, {stem}, " In place.") end
 end
 
 setmetatable(ops, {

@@ -5,6 +5,7 @@ local each = require("lunette.each")
 local base = require("lunette.ffi")
 local ops = require("lunette.ops")
 local arguments = require("lunette.arguments")
+local catalog = require("lunette.catalog")
 local Size = require("lunette.size")
 require("lunette.create")
 
@@ -50,24 +51,36 @@ function T.size(t, dim)
   return tonumber(p.shape[wrap_dim("size", dim, p.ndim)])
 end
 
+--- How many elements apart the neighbours of each dimension, or of one, lie in memory.
 function T.stride(t, dim)
   local p = pointer(t)
   if dim == nil then return Size.of(p.ndim, p.stride) end
   return tonumber(p.stride[wrap_dim("stride", dim, p.ndim)])
 end
 
+--- How many dimensions the tensor has.
 function T.dim(t) return pointer(t).ndim end
+--- How many elements the tensor has.
 function T.numel(t) return tonumber(pointer(t).numel) end
 T.nelement = T.numel
+--- How many bytes an element takes.
 function T.element_size(t) return C.ln_dtype_size(pointer(t).dtype) end
+--- Do the elements lie in memory one after the other, the last dimension fastest?
 function T.is_contiguous(t) return C.ln_tensor_is_contiguous(pointer(t)) end
+--- Is the dtype a floating one?
 function T.is_floating_point(t) return pointer(t).dtype <= FLOATS end
+--- Always true.
 function T.is_tensor() return true end
+--- The address of the first element.
 function T.data_ptr(t) return ffi.cast("void *", pointer(t).data) end
+--- How many elements lie before the first one in the memory that the tensor looks into.
 function T.storage_offset(t) return tonumber(C.ln_tensor_storage_offset(pointer(t))) end
 
+--- The same elements in the shape of another tensor; the memory must allow it without a copy.
 T.view_as = method("view_as", "self:tensor, other:tensor", function(t, other) return ops.view(t, other.shape) end)
+--- The same elements in the shape of another tensor, copied if need be.
 T.reshape_as = method("reshape_as", "self:tensor, other:tensor", function(t, other) return ops.reshape(t, other.shape) end)
+--- Expanded to the shape of another tensor.
 T.expand_as = method("expand_as", "self:tensor, other:tensor", function(t, other) return ops.expand(t, other.shape) end)
 
 --- A matrix with rows and columns exchanged; vectors and numbers stay.
@@ -77,6 +90,7 @@ function T.t(t)
   return n == 2 and ops.transpose(t, 0, 1) or t
 end
 
+--- The tensor itself if its elements lie one after the other, else a copy whose do.
 function T.contiguous(t)
   if C.ln_tensor_is_contiguous(pointer(t)) then return t end
   return ops.contiguous(t)
@@ -172,6 +186,7 @@ end)
 --- As repeat; fewer dims than dimensions count for the last ones.
 T.tile = method("tile", "input:tensor, dims:ints>=0...", function(t, dims) return repeated(t, repetitions("tile", t, dims)) end)
 
+--- A view of other sizes and strides from an offset into the memory of the tensor.
 T.as_strided = method("as_strided", "input:tensor, size:ints, stride:ints, storage_offset:int?", function(t, size, stride, storage_offset)
   return ops.as_strided(t, size, stride, storage_offset and storage_offset - T.storage_offset(t))
 end)
@@ -261,6 +276,7 @@ end
 
 for name, dtype in each {float = "float32", double = "float64", half = "float16", bfloat16 = "bfloat16", char = "int8", short = "int16", int = "int32",
                              long = "int64", byte = "uint8", bool = "bool"} do
+  --- The tensor in the dtype that the method names: itself if it has it.
   T[name] = function(t) return to(t, nil, dtype, false) end
 end
 
@@ -271,8 +287,11 @@ function T.type(t, dtype)
   return to(t, nil, dtype, false)
 end
 
+--- The tensor in the dtype and on the device of another one.
 T.type_as = method("type_as", "self:tensor, other:tensor", function(t, other) return to(t, other.device, other.dtype, false) end)
+--- The tensor on the CPU.
 function T.cpu(t) return to(t, "cpu", nil, false) end
+--- The tensor on a GPU, the first one by default.
 T.cuda = method("cuda", "self:tensor, device:device=cuda", function(t, device)
   if device == "cpu" then fail("cuda: the cpu is no CUDA device; write :cpu()") end
   return to(t, device, nil, false)
@@ -280,6 +299,7 @@ end)
 
 -- Overloads ------------------------------------------------------------------------------------------------------------------------------
 
+--- Fills with zeros.
 function T.zero_(t) return ops.fill_(t, 0) end
 
 --- random_(), random_(to), random_(from, to): whole numbers; `to` is not among them.
@@ -291,12 +311,14 @@ end)
 --- where(condition, other): this tensor where condition is true.
 function T.where(t, condition, other) return ops.where(condition, t, other) end
 
+--- Copies the elements of src, which is broadcast to the shape of the tensor.
 function T.copy_(t, src, non_blocking)
   if not is_tensor(src) then fail("copy_: a tensor is expected, not " .. arguments.describe(src)) end
   if non_blocking ~= nil and type(non_blocking) ~= "boolean" and type(non_blocking) ~= "table" then fail("copy_: non_blocking must be a boolean") end
   return ops.copy_(t, src)
 end
 
+--- other - tensor.
 function T.rsub(t, other) return ops.sub(other, t) end
 
 --- The product of two vectors, a number.
@@ -325,10 +347,10 @@ end)
 -- Methods that are called with a dot, and the other way round, find something that is no tensor in their first place.
 for name, fn in each(T) do
   if type(fn) == "function" and not arguments.methods[fn] then
-    T[name] = function(t, ...)
+    T[name] = catalog.wraps(function(t, ...)
       if not is_tensor(t) then fail(("%s is a method of tensors: x:%s(...)"):format(name, name)) end
       return fn(t, ...)
-    end
+    end, fn)
   end
 end
 

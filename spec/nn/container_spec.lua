@@ -159,17 +159,112 @@ describe("ParameterList and ParameterDict", function()
     assert.are.equal(4, #list:parameters())
     assert.are.equal("1", list:named_parameters()[2][1])
     assert.are.equal(0, list[-1]:item())
-    assert.has_error(function() list:append(lt.ones(1)) end)
+    assert.is_true(lt.isinstance(list:append(lt.ones(3))[-1], nn.Parameter))
+    assert.has_error(function() list:append("text") end, "ParameterList: entry '5' must be a tensor or an nn.Parameter, not the string \"text\"")
     local d = nn.ParameterDict{right = nn.Parameter(lt.ones(1)), left = nn.Parameter(lt.zeros(1))}
     assert.are.same({"left", "right"}, keys(d))
     assert.are.equal(1, d:pop("right"):item())
     assert.are.equal(1, #d)
   end)
 
-  it("print as PyTorch 1.4 prints", function()
+  it("print as PyTorch prints", function()
     local options = {device = "cpu"}
     local list = nn.ParameterList{nn.Parameter(lt.ones(2, options)), nn.Parameter(lt.ones(2, 3, options))}
-    assert.are.equal("ParameterList(\n    (0): Parameter containing: [torch.FloatTensor of size 2]\n"
-      .. "    (1): Parameter containing: [torch.FloatTensor of size 2x3]\n)", tostring(list))
+    assert.are.equal("ParameterList(\n    (0): Parameter containing: [torch.float32 of size 2]\n"
+      .. "    (1): Parameter containing: [torch.float32 of size 2x3]\n)", tostring(list))
+    local d = nn.ParameterDict{{"a", lt.ones(2, options)}, {"b", lt.ones({}, {dtype = "float64", device = "cpu"})}}
+    assert.are.equal("ParameterDict(\n    (a): Parameter containing: [torch.FloatTensor of size 2]\n"
+      .. "    (b): Parameter containing: [torch.DoubleTensor of size ]\n)", tostring(d))
+  end)
+
+  it("make parameters of tensors, wherever they come in", function()
+    local w, d = lt.ones(2), nn.ParameterDict{a = lt.ones(1)}
+    d.b = w
+    d:update{c = lt.LongTensor{1}}
+    w:fill_(5)
+    assert.are.same({"a", "b", "c"}, keys(d))
+    assert.are.same({5, 5}, d.b:tolist())
+    assert.are.same({true, false}, {d.b.requires_grad, d.c.requires_grad})
+    local list = nn.ParameterList{lt.ones(1), lt.zeros(1)}
+    list[0] = lt.ones(4)
+    assert.are.equal(2, #list:parameters())
+    assert.are.equal(4, list[0]:numel())
+  end)
+
+  it("have the methods of a dict", function()
+    local d = nn.ParameterDict{{"a", lt.ones(1)}, {"b", lt.zeros(1)}}
+    assert.is_true(d:has("a") and not d:has("z"))
+    assert.are.equal(1, d:get("a"):item())
+    assert.are.same({nil, 3}, {d:get("z"), d:get("z", 3)})
+    assert.are.equal(7, d:setdefault("z", lt.tensor{7}):item())
+    assert.are.equal(7, d:setdefault("z", lt.tensor{8}):item())
+    local copy = d:copy()
+    assert.is_true(copy.a == d.a and copy ~= d)
+    local key, value = d:popitem()
+    assert.are.same({"z", 7}, {key, value:item()})
+    assert.are.same({"p", "q"}, keys(d:fromkeys({"p", "q"}, lt.ones(1))))
+    assert.has_error(function() nn.ParameterDict():popitem() end, "ParameterDict: popitem: it is empty")
+    assert.has_error(function() d:pop("zz") end)
+  end)
+end)
+
+describe("lists of modules", function()
+  local function classes(list)
+    local out = {}
+    for i = 0, #list - 1 do out[i + 1] = list[i].class.__name end
+    return out
+  end
+
+  local function names(list)
+    local out = {}
+    for i, pair in ipairs(list:named_children()) do out[i] = pair[1] end
+    return out
+  end
+
+  for _, class in ipairs{nn.Sequential, nn.ModuleList} do
+    local function make() return class{nn.ReLU(), nn.Tanh(), nn.GELU()} end
+
+    it("of class " .. class.__name .. " lose entries by pop and nil, and number the rest anew", function()
+      local list = make()
+      assert.are.equal(nn.GELU, list:pop().class)
+      assert.are.equal(nn.ReLU, list:pop(0).class)
+      assert.are.same({{"Tanh"}, {"0"}}, {classes(list), names(list)})
+      list = make()
+      list[0] = nil
+      list[-1] = nil
+      assert.are.same({{"Tanh"}, {"0"}}, {classes(list), names(list)})
+      assert.has_error(function() list:pop(1) end, class.__name .. ": index 1 is out of range for length 1 (indexes start at 0)")
+      assert.has_error(function() list[3] = nil end)
+    end)
+
+    it("of class " .. class.__name .. " grow by insert, append and extend", function()
+      local list = make()
+      assert.is_true(list:insert(-1, nn.ELU()) == list)
+      assert.is_true(list:insert(4, nn.SiLU()):append(nn.Sigmoid()):extend{nn.ReLU6()} == list)
+      list:extend(class{nn.Identity()})
+      assert.are.same({"ReLU", "Tanh", "ELU", "GELU", "SiLU", "Sigmoid", "ReLU6", "Identity"}, classes(list))
+      assert.are.same({"0", "1", "2", "3", "4", "5", "6", "7"}, names(list))
+      assert.has_error(function() list:insert(9, nn.ReLU()) end, class.__name .. ": insert: index 9 is out of range for length 8 (indexes start at 0)")
+      assert.has_error(function() list:insert(0, 3) end, class.__name .. ": the inserted value must be a module, not 3")
+      assert.has_error(function() list:extend(nn.ReLU()) end)
+    end)
+
+    it("of class " .. class.__name .. " tell a class from a module", function()
+      assert.has_error(function() class{nn.ReLU(), nn.Tanh} end, class.__name .. ": entry '1' must be a module, not the class Tanh; call it to make one: nn.Tanh(...)")
+    end)
+  end
+
+  it("take Torch7's add", function()
+    local seq = nn.Sequential():add(nn.Linear(2, 3)):add(nn.ReLU())
+    assert.are.same({"Linear", "ReLU"}, classes(seq))
+    assert.are.same({4, 3}, {seq(lt.ones(4, 2)).shape:unpack()})
+    assert.has_error(function() nn.Sequential(nn.ReLU) end, "Sequential: entry '0' must be a module, not the class ReLU; call it to make one: nn.ReLU(...)")
+  end)
+
+  it("print equal neighbours of a ModuleList once", function()
+    local list = nn.ModuleList{nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU(), nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU())}
+    assert.are.equal("ModuleList(\n  (0-1): 2 x Linear(in_features=2, out_features=2, bias=True)\n  (2): ReLU()\n  (3-4): 2 x Sequential(\n    (0): ReLU()\n  )\n)",
+      tostring(list))
+    assert.are.equal("Sequential(\n  (0): ReLU()\n  (1): ReLU()\n)", tostring(nn.Sequential(nn.ReLU(), nn.ReLU())))
   end)
 end)

@@ -46,7 +46,7 @@ describe("forward hooks", function()
   end)
 
   it("must be functions", function()
-    assert.has_error(function() Double():register_forward_hook(3) end, "register_forward_hook: the hook must be a function, not 3")
+    assert.has_error(function() Double():register_forward_hook(3) end, "register_forward_hook: argument 'hook' must be a function, got 3")
   end)
 end)
 
@@ -142,5 +142,172 @@ describe("a copy by lt.deepcopy", function()
     assert.are.same({"pre", "forward"}, seen)
     copy(lt.ones(1, 2))
     assert.are.same({"pre", "forward", "pre", "forward", "copy's"}, seen)
+  end)
+end)
+
+describe("the order of hooks", function()
+  local Scaled = nn.Module:subclass("Scaled")
+  function Scaled:forward(x, options) return x * (options and options.scale or 2) end
+
+  it("is: those of all modules, those put in front, the others", function()
+    local m, order = Double(), {}
+    local function note(word)
+      return function() order[#order + 1] = word end
+    end
+    local handles = {nn.register_module_forward_pre_hook(note("all pre")), nn.register_module_forward_hook(note("all post"))}
+    finally(function()
+      for _, handle in ipairs(handles) do handle:remove() end
+    end)
+    m:register_forward_pre_hook(note("pre 1"))
+    m:register_forward_pre_hook(note("pre 0"), {prepend = true})
+    m:register_forward_hook(note("post 1"))
+    m:register_forward_hook(note("post 0"), {prepend = true})
+    m(lt.tensor(1))
+    assert.are.same({"all pre", "pre 0", "pre 1", "all post", "post 0", "post 1"}, order)
+  end)
+
+  it("lets hooks with kwargs see and change the table of names that the call ends in", function()
+    local m, seen = Scaled(), {}
+    m:register_forward_pre_hook(function(_, input, names)
+      seen[1] = {input.n, names.scale}
+      return {input[1] + 1}, {scale = (names.scale or 1) * 10}
+    end, {with_kwargs = true})
+    m:register_forward_hook(function(_, input, names, output)
+      seen[2] = {input.n, input[1]:item(), names.scale, output:item()}
+      return output + 0.5
+    end, {with_kwargs = true})
+    assert.are.equal(60.5, m(lt.tensor(1), {scale = 3}):item())
+    assert.are.same({{1, 3}, {1, 2, 30, 60}}, seen)
+    assert.are.equal(20.5, m(lt.tensor(1)):item())
+    m:register_forward_pre_hook(function(_, input) return input end, {with_kwargs = true})
+    assert.has_error(function() m(lt.tensor(1)) end, "Scaled: a forward pre-hook with kwargs returns the inputs and the table of names, the second value is nil")
+  end)
+end)
+
+describe("hooks that are always called", function()
+  local Bad = nn.Module:subclass("Bad")
+  function Bad:forward() error("bad", 0) end
+
+  it("are called when forward raises, without an output, and the error goes on", function()
+    local m, seen = Bad(), {}
+    m:register_forward_hook(function(_, input, output) seen[#seen + 1] = {input[1]:item(), tostring(output)} end, {always_call = true})
+    m:register_forward_hook(function() seen[#seen + 1] = "other" end)
+    assert.has_error(function() m(lt.tensor(3)) end, "bad")
+    assert.are.same({{3, "nil"}}, seen)
+  end)
+
+  it("are called once when a later hook raises", function()
+    local m, calls = Double(), 0
+    m:register_forward_hook(function() calls = calls + 1 end, {always_call = true})
+    m:register_forward_hook(function() error("late", 0) end)
+    m:register_forward_hook(function() calls = calls + 10 end, {always_call = true})
+    assert.has_error(function() m(lt.tensor(3)) end, "late")
+    assert.are.equal(11, calls)
+  end)
+end)
+
+describe("full backward hooks", function()
+  it("run after the pre-hooks, which may replace the gradients of outputs", function()
+    local m, seen = Double(), {}
+    m:register_full_backward_pre_hook(function(_, grad_output)
+      seen[#seen + 1] = {"pre", grad_output[1]:item()}
+      return {grad_output[1] * 10}
+    end)
+    m:register_full_backward_hook(function(_, grad_input, grad_output)
+      seen[#seen + 1] = {"post", grad_input[1]:item(), grad_output[1]:item()}
+      return grad_input[1] + 1
+    end)
+    m:register_full_backward_hook(function(_, grad_input) seen[#seen + 1] = {"second", grad_input[1]:item()} end)
+    m:register_full_backward_hook(function() seen[#seen + 1] = {"first"} end, {prepend = true})
+    local x = lt.ones(1, {requires_grad = true})
+    m(x):sum():backward()
+    assert.are.same({{"pre", 1}, {"first"}, {"post", 20, 10}, {"second", 21}}, seen)
+    assert.are.equal(21, x.grad:item())
+  end)
+
+  it("get several inputs and outputs, nil where there is no gradient", function()
+    local Two = nn.Module:subclass("Two")
+    function Two:forward(x, y) return x * y, x + y end
+    local m, seen = Two(), nil
+    m:register_full_backward_hook(function(_, i, o) seen = {i.n, i[1]:item(), i[2], o.n, o[1]:item(), o[2]} end)
+    local x = lt.ones(1, {requires_grad = true})
+    local a = m(x, lt.tensor{3})
+    a:sum():backward()
+    assert.are.same({2, 3, nil, 2, 1}, seen)
+    assert.are.equal(3, x.grad:item())
+  end)
+
+  it("see the gradient of an input that the module changes in place", function()
+    local m, seen = nn.ReLU{inplace = true}, nil
+    m:register_full_backward_hook(function(_, i, o) seen = {i[1]:tolist(), o[1]:tolist()} end)
+    local x = lt.tensor({-1, 2}, {requires_grad = true})
+    lt.sum(m(x * 2) * lt.tensor{5, 7}):backward()
+    assert.are.same({{0, 7}, {5, 7}}, seen)
+    assert.are.same({0, 14}, x.grad:tolist())
+  end)
+
+  it("refuse answers that do not fit", function()
+    local m = nn.Linear(2, 2)
+    local handle = m:register_full_backward_hook(function() return lt.ones(1) end)
+    assert.has_error(function() m(lt.ones(1, 2)):sum():backward() end,
+      "Linear: a backward hook of a call whose inputs want no gradient must return nothing")
+    handle:remove()
+    m = Double()
+    handle = m:register_full_backward_hook(function(_, i) return {i[1], i[1]} end)
+    assert.has_error(function() m(lt.ones(1, {requires_grad = true})):sum():backward() end, "Double: a backward hook returned 2 gradients for 1 inputs")
+    handle:remove()
+    m:register_full_backward_pre_hook(function(_, o) return {o[1], o[1]} end)
+    assert.has_error(function() m(lt.ones(1, {requires_grad = true})):sum():backward() end, "Double: a backward pre-hook returned 2 gradients for 1 outputs")
+  end)
+end)
+
+describe("hooks of all modules", function()
+  it("see every call, also of modules made before, until they are removed", function()
+    local net, seen = nn.Sequential(nn.Linear(2, 2), nn.ReLU()), {}
+    local forward = nn.register_module_forward_hook(function(m) seen[#seen + 1] = m.class.__name end)
+    local pre = nn.register_module_full_backward_pre_hook(function(m) seen[#seen + 1] = "before " .. m.class.__name end)
+    local backward = nn.register_module_full_backward_hook(function(m) seen[#seen + 1] = "after " .. m.class.__name end)
+    local x = lt.ones(1, 2, {requires_grad = true})
+    net(x):sum():backward()
+    assert.are.same({"Linear", "ReLU", "Sequential", "before Sequential", "before ReLU", "after ReLU", "before Linear", "after Linear", "after Sequential"}, seen)
+    forward:remove()
+    pre:remove()
+    backward:remove()
+    seen = {}
+    net(x):sum():backward()
+    assert.are.same({}, seen)
+  end)
+
+  it("may replace inputs and outputs, and see names", function()
+    local pre = nn.register_module_forward_pre_hook(function(_, input) return input[1] + 1 end)
+    local post = nn.register_module_forward_hook(function(_, _, names, output) return output * (names.times or 3) end, {with_kwargs = true})
+    local result = Double()(lt.tensor(1)):item()
+    pre:remove()
+    post:remove()
+    assert.are.equal(12, result)
+    assert.are.equal(2, Double()(lt.tensor(1)):item())
+  end)
+
+  it("may replace what is registered anywhere", function()
+    local seen = {}
+    local handles = {
+      nn.register_module_parameter_registration_hook(function(m, name, p)
+        seen[#seen + 1] = m.class.__name .. "." .. name
+        return p and nn.Parameter(p.data * 0)
+      end),
+      nn.register_module_buffer_registration_hook(function(_, name) seen[#seen + 1] = "buffer " .. name end),
+      nn.register_module_module_registration_hook(function(_, name, m)
+        seen[#seen + 1] = "module " .. name
+        return m.class == nn.ReLU and nn.Tanh() or nil
+      end),
+    }
+    local net = nn.Sequential(nn.BatchNorm1d(1, {affine = false}), nn.Linear(1, 1), nn.ReLU())
+    for _, handle in ipairs(handles) do handle:remove() end
+    assert.are.same({"BatchNorm1d.weight", "BatchNorm1d.bias", "buffer running_mean", "buffer running_var", "buffer num_batches_tracked", "Linear.weight",
+      "Linear.bias", "module 0", "module 1", "module 2"}, seen)
+    assert.are.equal(nn.Tanh, net[2].class)
+    seen = {}
+    nn.Linear(1, 1)
+    assert.are.same({}, seen)
   end)
 end)

@@ -253,7 +253,7 @@ describe("a module", function()
 
   it("refuses what tables allow", function()
     local net = two_layers()(4)
-    assert.has_error(function() return #net end, "Net has no length: it is no container")
+    assert.has_error(function() return #net end, "Net has no length")
     assert.has_error(function() net[1] = nn.ReLU() end)
     assert.has_error(function() net.train() end)
     assert.has_error(function() for _ in ipairs(net) do error("reached") end end)
@@ -267,5 +267,111 @@ describe("a module", function()
     function Lines.extra_repr() return "one\ntwo" end
     assert.are.equal("Lines(\n  one\n  two\n)", tostring(Lines()))
     assert.are.equal("Module()", tostring(nn.Module()))
+  end)
+end)
+
+describe("by path", function()
+  local function net() return nn.Sequential{{"layers", nn.ModuleList{nn.Linear(2, 2), nn.BatchNorm1d(2)}}, {"act", nn.ReLU()}} end
+
+  it("modules, parameters and buffers are found", function()
+    local m = net()
+    assert.is_true(m:get_submodule("") == m and m:get_submodule("layers.1") == m.layers[1])
+    assert.is_true(m:get_parameter("layers.0.weight") == m.layers[0].weight)
+    assert.is_true(m:get_buffer("layers.1.running_mean") == m.layers[1].running_mean)
+    assert.is_true(m.layers[0]:get_parameter("bias") == m.layers[0].bias)
+  end)
+
+  it("what is absent or of another kind is an error with the nearest name", function()
+    local m = net()
+    assert.has_error(function() m:get_submodule("layer.0") end, "get_submodule: Sequential has no module 'layer'; did you mean 'layers'? (path 'layer.0')")
+    assert.has_error(function() m:get_submodule("layers.0.weight") end, "get_submodule: Linear has no module 'weight' (path 'layers.0.weight')")
+    assert.has_error(function() m:get_parameter("layers.0.wieght") end, "get_parameter: Linear has no parameter 'wieght'; did you mean 'weight'?")
+    assert.has_error(function() m:get_buffer("layers.1.weight") end, "get_buffer: BatchNorm1d has no buffer 'weight'; there are 'running_mean', 'running_var', 'num_batches_tracked'")
+    assert.has_error(function() m:get_parameter("") end, "get_parameter: Sequential has no parameter ''")
+    assert.has_error(function() m:get_submodule("layers..0") end)
+  end)
+
+  it("modules are put", function()
+    local m = net()
+    m:set_submodule("layers.0", nn.Identity())
+    m:set_submodule("new", nn.Tanh())
+    assert.are.same({nn.Identity, nn.Tanh}, {m.layers[0].class, m.new.class})
+    assert.has_error(function() m:set_submodule("newer", nn.Tanh(), true) end)
+    assert.has_error(function() m:set_submodule("", nn.Tanh()) end, "set_submodule: the path must not be empty")
+    assert.has_error(function() m:set_submodule("a.b", nn.Tanh()) end)
+  end)
+end)
+
+describe("lists of named things", function()
+  it("list shared ones under each of their names when asked", function()
+    local l = nn.Linear(2, 2)
+    local net = nn.Sequential(l, l)
+    assert.are.same({"0.weight", "0.bias", "1.weight", "1.bias"}, names(net:named_parameters{remove_duplicate = false}))
+    assert.are.same({"0.weight", "0.bias"}, names(net:named_parameters()))
+    assert.are.same({"", "0", "1"}, names(net:named_modules{remove_duplicate = false}))
+    assert.are.equal(3, #net:modules(false))
+    local norm = nn.BatchNorm1d(1)
+    assert.are.equal(6, #nn.Sequential(norm, norm):named_buffers{remove_duplicate = false})
+  end)
+
+  it("leave out modules in a memo and add the others to it", function()
+    local l = nn.Linear(2, 2)
+    local net, memo = nn.Sequential(l, nn.ReLU()), {[l] = true}
+    assert.are.same({"top", "top.1"}, names(net:named_modules(memo, "top")))
+    assert.is_true(memo[net] and memo[net[1]])
+  end)
+
+  it("raise for a module that contains itself, where shared ones are listed again", function()
+    local net = nn.Sequential(nn.ReLU())
+    net.own = net
+    assert.are.equal(2, #net:modules())
+    assert.has_error(function() net:modules(false) end, "the module at 'own' contains itself")
+  end)
+
+  it("take their methods' arguments by name, and refuse others", function()
+    local net = nn.Sequential(nn.Linear(1, 1))
+    assert.are.equal("a.0.weight", net:named_parameters{prefix = "a"}[1][1])
+    for _, wrong in ipairs{function() net:parameters{recursive = true} end, function() net:children(1) end, function() net:eval(true) end, function() net:named_modules(3) end,
+      function() net:zero_grad(1) end, function() net.parameters() end, function() nn.Module.train(3) end} do
+      assert.has_error(wrong)
+    end
+    assert.matches("parameters is a method, called with a colon: m:parameters%(%.%.%.%)", select(2, pcall(net.parameters)))
+  end)
+end)
+
+describe("conversions", function()
+  it("share what was shared", function()
+    local norm = nn.BatchNorm1d(1)
+    local net = nn.Sequential(norm, norm)
+    net.again = net[0]
+    net:double()
+    assert.is_true(net[0].running_mean == net.again.running_mean)
+    local one = nn.Module()
+    one.a = nn.Buffer(lt.ones(1))
+    one.b = one.a
+    one:register_buffer("c", one.a)
+    one:double()
+    assert.is_true(one.a == one.c)
+    assert.are.equal("float64", one.a.dtype)
+  end)
+
+  it("to_empty keeps shapes and dtypes", function()
+    local net = nn.Sequential(nn.BatchNorm1d(3))
+    local weight = net[0].weight
+    assert.is_true(net:to_empty{device = lt.get_default_device()} == net)
+    assert.is_true(net[0].weight == weight)
+    assert.are.same({"float32", "int64", "{3}"}, {net[0].running_var.dtype, net[0].num_batches_tracked.dtype, tostring(net[0].weight.shape)})
+    local mean = net[0].running_mean
+    net:to_empty{device = lt.get_default_device(), recurse = false}
+    assert.is_true(net[0].running_mean == mean)
+    assert.has_error(function() net:to_empty() end)
+    assert.has_error(function() net:to_empty("cpu") end)
+  end)
+
+  it("refuse what is no dtype or device", function()
+    local net = nn.Linear(1, 1)
+    for _, wrong in ipairs{function() net:type("flaot32") end, function() net:type() end, function() net:cuda("gpu") end, function() net:to("gpu") end, function() net:half(1) end} do
+      assert.has_error(wrong)
+    end
   end)
 end)

@@ -1,6 +1,7 @@
 --- Custom Functions: a class with forward and backward written in Lua is a node of the graph.
 
 local base = require("lunette.ffi")
+local classes = require("lunette.class")
 local ops = require("lunette.ops")
 local kinds = require("lunette.kinds")
 local callbacks = require("lunette.autograd.callbacks")
@@ -54,6 +55,13 @@ function Context:mark_non_differentiable(...)
   for i = 1, list.n do without[list[i].id] = true end
 end
 
+--- set_materialize_grads(false): backward gets nil, not zeros, for an output that no gradient came to.
+function Context:set_materialize_grads(value)
+  local own = notes_of(self, "set_materialize_grads")
+  if type(value) ~= "boolean" then fail("set_materialize_grads: argument 'value' must be true or false, got " .. describe(value)) end
+  own.keeps_nil = not value
+end
+
 -- Backward -------------------------------------------------------------------------------------------------------------------------------
 
 local Node = {} -- the callback of a node
@@ -65,14 +73,15 @@ local function shape_of(p)
   return shape
 end
 
---- The callback of a call: `inputs[i]` is the input of the node that argument i is, counted from 0; `outputs[i]` how to make zeros of output i.
-local function new_node(class, ctx, args, outputs)
+--- The callback of a call: `inputs[i]` is the input of the node that argument i is, counted from 0; `outputs[i]` how to make zeros of output i,
+-- unless backward gets nil for an output without a gradient.
+local function new_node(class, ctx, args, outputs, keeps_nil)
   local node = setmetatable({class = class, ctx = ctx, n_args = args.n, n_saved = 0, inputs = {}, outputs = {}}, Node)
   local n = 0
   for i = 1, args.n do
     if is_tensor(args[i]) then node.inputs[i], n = n, n + 1 end
   end
-  for i = 1, outputs.n do
+  for i = 1, keeps_nil and 0 or outputs.n do
     local p = is_tensor(outputs[i]) and pointer(outputs[i])
     if p then node.outputs[i] = {shape_of(p), 0, base.dtype_name[p.dtype], base.device_name(p.device)} end
   end
@@ -100,7 +109,7 @@ function Node:prepare_context(engine)
 end
 
 function Node:check_results(results)
-  local name, n = self.class.name, self.n_args
+  local name, n = self.class.__name, self.n_args
   if results.n ~= n then
     fail(("%s.backward returned %d value%s for %d argument%s of forward; it returns one for each, nil where there is no gradient"):format(
       name, results.n, results.n == 1 and "" or "s", n, n == 1 and "" or "s"))
@@ -153,7 +162,7 @@ local function record(node, own, args, outputs)
   local save_array, n_saved = pointers_of(own.saved)
   node.n_saved = n_saved
   local number = callbacks.keep(node)
-  local status = C.ln_function_record(number, node.class.name, in_array, n_in, out_array, n_out, save_array, n_saved)
+  local status = C.ln_function_record(number, node.class.__name, in_array, n_in, out_array, n_out, save_array, n_saved)
   if status ~= OK then callbacks.forget(number) end
   check(status)
 end
@@ -168,7 +177,7 @@ end
 
 local function apply(class, ...)
   if type(class.forward) ~= "function" or type(class.backward) ~= "function" then
-    fail(("%s has no %s: write function %s.%s(ctx, ...)"):format(class.name, class.forward and "backward" or "forward", class.name, class.forward and "backward" or "forward"))
+    fail(("%s has no %s: write function %s.%s(ctx, ...)"):format(class.__name, class.forward and "backward" or "forward", class.__name, class.forward and "backward" or "forward"))
   end
   local args, ctx = pack(...), setmetatable({}, Context)
   local own = {saved = {n = 0}, without = {}}
@@ -178,21 +187,22 @@ local function apply(class, ...)
   notes[ctx] = nil
   if wanted then
     own_outputs(own, outputs, args)
-    record(new_node(class, ctx, args, outputs), own, args, outputs)
+    record(new_node(class, ctx, args, outputs, own.keeps_nil), own, args, outputs)
   end
   return unpack(outputs, 1, outputs.n)
 end
 
-local Function = {}
+local Function = classes.define("lt.autograd.Function", {
+  doc = "A node of the graph written in Lua: `local Exp = lt.autograd.Function:subclass(\"Exp\")`, then Exp.forward(ctx, ...) and Exp.backward(ctx, ...), which "
+    .. "returns as many values as forward had arguments, nil for those without a gradient; it is called Exp.apply(...).",
+})
 
---- A class of functions: define forward(ctx, ...) and backward(ctx, ...) on it, call it with apply(...). backward returns as many values as forward had
--- arguments, nil for those without a gradient.
-function Function:subclass(name)
-  if type(name) ~= "string" then fail("Function:subclass(name): a name is expected, not " .. describe(name)) end
-  local class = {name = name}
-  class.__index = class
+function Function.__subclassed(class)
   class.apply = function(...) return apply(class, ...) end
-  return setmetatable(class, {__index = self})
+end
+
+function Function.__new(class)
+  fail(("%s is called with apply: %s.apply(...)"):format(class.__name, class.__name))
 end
 
 return Function

@@ -49,6 +49,7 @@ function modes.set_grad_enabled(on, fn, ...)
   C.ln_mode_set(on and bit.bor(mode, GRAD) or bit.band(mode, bit.bnot(GRAD)))
 end
 
+--- Are operations recorded for gradients?
 function modes.is_grad_enabled() return bit.band(C.ln_mode_get(), GRAD) ~= 0 end
 
 -- In anomaly mode every operator notes the Lua line of its caller before it runs.

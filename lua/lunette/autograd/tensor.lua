@@ -3,14 +3,16 @@
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
 local callbacks = require("lunette.autograd.callbacks")
+local Handle = require("lunette.handle")
 
 local C, ffi, T, fields, setters = base.C, base.ffi, base.T, base.fields, base.setters
 local check, fail, wrap, pointer, is_tensor, take, give = base.check, base.fail, base.wrap, base.pointer, base.is_tensor, base.take, base.give
-local type, tonumber, setmetatable = type, tonumber, setmetatable
+local type, tonumber = type, tonumber
 
 -- Leaves and their gradients -------------------------------------------------------------------------------------------------------------
 
 local parse_requires = arguments.signature("requires_grad_", "self:tensor, requires_grad:bool=true")
+--- Whether a leaf wants a gradient; returns the tensor.
 function T.requires_grad_(...)
   local t, on = parse_requires(...)
   check(C.ln_tensor_set_requires_grad(pointer(t), on))
@@ -68,15 +70,6 @@ end
 
 -- Hooks ------------------------------------------------------------------------------------------------------------------------------------
 
-local Handle = {}
-Handle.__index = Handle
-
---- Takes the hook out; a second time does nothing.
-function Handle:remove()
-  if self.list then self.list[self.number] = nil end
-  self.list = nil
-end
-
 -- The hooks of a tensor by number. What registers others meanwhile, a finalizer or a debug hook, finds the same table.
 local function hooks_of(p)
   local number = tonumber(C.ln_hook_callback(p))
@@ -98,5 +91,5 @@ function T.register_hook(t, hook)
   local p = pointer(t)
   local list, number = hooks_of(p), callbacks.number()
   list[number] = hook
-  return setmetatable({list = list, number = number}, Handle)
+  return Handle(function() list[number] = nil end)
 end

@@ -10,14 +10,15 @@
 
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
-local object = require("lunette.nn.object")
+local class = require("lunette.class")
 
 local fail, describe = arguments.fail, arguments.describe
 
 local dataset = {}
 
-local Dataset = object.class("Dataset")
-Dataset.subclass = object.subclass
+local Dataset = class.define("data.Dataset", {
+  doc = "The class above all datasets: a subclass defines __len() and __getitem(i), i from 0; dataset:get(i) gives the values of an item.",
+})
 dataset.Dataset = Dataset
 
 function Dataset:__getitem() fail(("%s has no __getitem; write function %s:__getitem(i)"):format(self.class.__name, self.class.__name)) end
@@ -31,8 +32,7 @@ function Dataset:get(i)
   return self.class.__getitem(self, i < 0 and i + n or i)
 end
 
--- TensorDataset: item i is row i of each tensor.
-local TensorDataset = Dataset:subclass("TensorDataset")
+local TensorDataset = class.define("data.TensorDataset", {parent = Dataset, doc = "Item i is row i of each tensor that it was made of."})
 dataset.TensorDataset = TensorDataset
 
 function TensorDataset:__init(...)
@@ -66,11 +66,10 @@ end
 
 --- Raises unless `x` is a dataset; `owner` is what was called.
 function dataset.check(owner, x)
-  if not object.isinstance(x, Dataset) then fail(("%s: a dataset is needed, not %s"):format(owner, describe(x))) end
+  if not class.isinstance(x, Dataset) then fail(("%s: a dataset is needed, not %s"):format(owner, describe(x))) end
 end
 
--- Subset: the items of another dataset at given positions.
-local Subset = Dataset:subclass("Subset")
+local Subset = class.define("data.Subset", {parent = Dataset, doc = "Subset(dataset, indices): the items of another dataset at these positions."})
 dataset.Subset = Subset
 
 --- indices: a Lua array or an int64 tensor, from 0.

@@ -8,8 +8,8 @@
 local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
+local class = require("lunette.class")
 local datasets = require("lunette.data.dataset")
-local object = require("lunette.nn.object")
 local shuffle = require("lunette.data.shuffle")
 
 local fail, describe = arguments.fail, arguments.describe
@@ -58,14 +58,14 @@ function loader.default_collate(...) return collate(parse_items(...), 1) end
 
 -- The loader -----------------------------------------------------------------------------------------------------------------------------
 
-local DataLoader = object.class("DataLoader")
+local DataLoader = class.define("data.DataLoader", {
+  doc = "Batches of a dataset, for a loop: `for x, y in loader do`; #loader is their number.",
+  takes = "dataset:any, batch_size:int=1, shuffle:bool=false, *, drop_last:bool=false, collate_fn:function?, generator:generator?, seed:int?",
+})
 loader.DataLoader = DataLoader
 
-local parse = arguments.signature("DataLoader", "dataset:any, batch_size:int=1, shuffle:bool=false, *, drop_last:bool=false, "
-  .. "collate_fn:function?, generator:generator?, seed:int?")
-
 function DataLoader:__init(...)
-  local dataset, batch_size, shuffled, drop_last, collate_fn, generator, seed = parse(...)
+  local dataset, batch_size, shuffled, drop_last, collate_fn, generator, seed = DataLoader.__parse(...)
   datasets.check("DataLoader", dataset)
   if batch_size < 1 then fail(("DataLoader: batch_size must be at least 1, not %d"):format(batch_size)) end
   if generator ~= nil and seed ~= nil then fail("DataLoader: a generator or a seed is given, not both") end

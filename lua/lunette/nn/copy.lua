@@ -3,10 +3,10 @@
 local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
-local class = require("lunette.nn.class")
+local class = require("lunette.class")
 local hooks = require("lunette.nn.hooks")
-local object = require("lunette.nn.object")
-local Parameter = require("lunette.nn.parameter")
+local internals = require("lunette.nn.internals")
+local Parameter = require("lunette.nn.parameter").Parameter
 local ordered = require("lunette.nn.ordered")
 
 local copy = {}
@@ -18,7 +18,8 @@ local function copy_tensor(t, memo)
     arguments.fail(("deepcopy: only tensors made by hand can be copied, this one was computed by %s; use t:detach()"):format(tostring(t.grad_fn)))
   end
   local new = t:detach():clone()
-  if Parameter.is(t) then new = Parameter(new, t.requires_grad) elseif t.requires_grad then new:requires_grad_(true) end
+  if internals.is_parameter(t) then new = Parameter(new, t.requires_grad) elseif t.requires_grad then new:requires_grad_(true) end
+  if internals.is_buffer(t) then new._p.flags = t._p.flags end
   if t.grad ~= nil then new.grad = t.grad:detach():clone() end
   memo[t.id] = new
   return new
@@ -31,29 +32,21 @@ local function copy_list(names)
 end
 
 -- Hooks are functions and stay the same; the copy may lose one that the original keeps.
-local function copy_hooks(record, copied)
-  if not record.hooks then return end
-  copied.hooks = {}
-  for kind, all in each(record.hooks) do copied.hooks[kind] = copy_list(all) end
+local function copy_hooks(inner, copied)
+  for kind, all in each(inner.hooks) do internals.own(copied, "hooks")[kind] = copy_list(all) end
   hooks.refresh(copied)
 end
 
-local function copy_module(m, memo)
-  local record = getmetatable(m)
-  local new = class.allocate(record.class)
-  memo[m] = new
-  local copied = getmetatable(new)
-  for name, kind in each(record.kind) do
-    class.own(copied, "kind")[name] = kind
-    rawset(copied.__index, name, copy_any(record.__index[name], memo))
-  end
+-- Fields were copied; what is registered, and hooks, are not.
+function internals.Module:__copied(original)
+  local inner, copied = getmetatable(original), getmetatable(self)
+  for name, kind in each(inner.kind) do internals.own(copied, "kind")[name] = kind end
   for _, kind in ipairs({"parameter", "buffer", "module"}) do
-    for i, name in ipairs(record[kind]) do class.own(copied, kind)[i] = name end
+    for i, name in ipairs(inner[kind]) do internals.own(copied, kind)[i] = name end
   end
-  for key, value in each(class.plain_fields(record)) do rawset(copied.__index, key, copy_any(value, memo)) end
-  copy_hooks(record, copied)
-  class.changes = class.changes + 1
-  return new
+  for name in each(inner.transient) do internals.own(copied, "transient")[name] = true end
+  copy_hooks(inner, copied)
+  internals.changes = internals.changes + 1
 end
 
 local function copy_table(source, memo)
@@ -77,8 +70,7 @@ function copy_any(x, memo)
   local kind = type(x)
   if kind ~= "table" and kind ~= "userdata" then return x end
   if memo[x] ~= nil then return memo[x] end
-  if arguments.is_module(x) then return copy_module(x, memo) end
-  if object.is(x) then return object.copy(x, copy_any, memo) end
+  if class.is_instance(x) then return class.copy(x, copy_any, memo) end
   if kind == "table" then return copy_table(x, memo) end
   return x
 end
@@ -92,13 +84,10 @@ function copy.isinstance(x, ...)
   if select("#", ...) == 0 then arguments.fail("isinstance: a class is needed: lt.isinstance(m, nn.Linear)") end
   for i = 1, select("#", ...) do
     local owner = select(i, ...)
-    if owner == Parameter then
-      if Parameter.is(x) then return true end
-    elseif type(owner) ~= "table" then
+    if not class.is_class(owner) then
       arguments.fail(("isinstance: argument %d must be a class, not %s"):format(i + 1, arguments.describe(owner)))
-    elseif class.isinstance(x, owner) or object.isinstance(x, owner) then
-      return true
     end
+    if class.isinstance(x, owner) then return true end
   end
   return false
 end

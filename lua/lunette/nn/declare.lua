@@ -24,6 +24,7 @@
 --             A tensor among the arguments of that name is taken as it is; a name alone is only that
 -- text        what stands in the brackets of the layer's text: `a` is a=value, `!a` the value alone, `a?` is left out at its default, `'a'` is quoted,
 --             `.a` is a float whatever its value
+-- example     a session at the prompt, executed by the specs
 -- parent      the class below nn.Module that holds methods
 --
 -- Methods that a layer adds: setup(self, given) after the fields are stored, for checks and fields that need several arguments; given holds the
@@ -32,16 +33,17 @@
 local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local catalog = require("lunette.catalog")
-local class = require("lunette.nn.class")
+local class = require("lunette.class")
 local define = require("lunette.define")
 local derive = require("lunette.derive")
 local lazily = require("lunette.lazily")
 local ops = require("lunette.ops")
 local F = require("lunette.nn.functional")
-local Parameter = require("lunette.nn.parameter")
+local internals = require("lunette.nn.internals")
+local Parameter = require("lunette.nn.parameter").Parameter
 local repr = require("lunette.nn.repr")
 
-local Module, fail, None = class.Module, arguments.fail, arguments.None
+local Module, fail, None = internals.Module, arguments.fail, arguments.None
 local ipairs, rawequal, rawget, select, setmetatable, tonumber, type = ipairs, rawequal, rawget, select, setmetatable, tonumber, type
 
 local INPUT = "input:tensor"
@@ -112,7 +114,7 @@ end
 local function register_all(self, declaration, given)
   for _, tensor in ipairs(declaration.parameters) do
     local t = make_tensor(self, tensor, given)
-    self:register_parameter(tensor.name, t ~= nil and (Parameter.is(t) and t or Parameter(t)) or nil)
+    self:register_parameter(tensor.name, t ~= nil and (internals.is_parameter(t) and t or Parameter(t)) or nil)
   end
   for _, tensor in ipairs(declaration.buffers) do self:register_buffer(tensor.name, make_tensor(self, tensor, given)) end
 end
@@ -345,9 +347,9 @@ local function declare(name, given)
     declaration = declaration or read_declaration(name, given)
     return declaration
   end
-  class.check_forward(owner, function(forward) return checked(name, given, forward) end, not given.several)
+  internals.check_forward(owner, function(forward) return checked(name, given, forward) end, not given.several)
   if given.of then owner.forward = make_forward(owner, given) end
-  return catalog.add(owner, {name = "nn." .. name, complete = function(entry)
+  return catalog.add(owner, {name = "nn." .. name, example = given.example, complete = function(entry)
     local full = owner.__declaration()
     entry.signature, entry.doc, entry.declaration = full.signature, full.doc, full
   end})

@@ -2,13 +2,14 @@
 
 local arguments = require("lunette.arguments")
 local declare = require("lunette.nn.declare")
-local Parameter = require("lunette.nn.parameter")
+local Parameter = require("lunette.nn.parameter").Parameter
 
 local Layer, fail = declare.Layer, arguments.fail
 
 local embedding = {}
 
 local Embedding = declare("Embedding", {
+  example = "> nn.Embedding(10, 3)(lt.LongTensor{{1, 2, 4, 5}, {4, 3, 2, 9}}).shape\n{2, 4, 3}",
   of = "embedding",
   takes = "num_embeddings:int>=0, embedding_dim:int>=0, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, _weight:tensor?, _freeze:bool=false",
   parameters = {"weight(num_embeddings, embedding_dim) = normal()"},
@@ -22,6 +23,7 @@ function Embedding:__init(...)
 end
 
 function Embedding:setup(given)
+  if self.sparse then fail("Embedding: there are no sparse gradients; leave sparse = true out") end
   local weight = given._weight
   if weight ~= nil then
     if weight.shape ~= {self.num_embeddings, self.embedding_dim} then

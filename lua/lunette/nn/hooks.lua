@@ -1,195 +1,158 @@
---- Hooks of modules: registering them, taking them off, and the call that runs them. A module without hooks never comes here.
+--- Hooks of modules, and hooks of all modules: registering them, taking them off. What runs when a module with hooks is called stands in hooked.lua.
 
 local arguments = require("lunette.arguments")
-local base = require("lunette.ffi")
-local class = require("lunette.nn.class")
+local define = require("lunette.define")
+local Handle = require("lunette.handle")
+local hooked = require("lunette.nn.hooked")
+local internals = require("lunette.nn.internals")
 
-local Module, record_of = class.Module, class.record_of
-local unpack, select = unpack, select
+local Module = internals.Module
+local getmetatable, ipairs = getmetatable, ipairs
 
 local hooks = {}
 
-local Handle = {}
-Handle.__index = Handle
+-- Lists of hooks are replaced, never changed, so that a hook may remove itself or others while they run.
+local function with(list, entry, prepend)
+  local out = {}
+  if prepend then out[1] = entry end
+  for _, other in ipairs(list or {}) do out[#out + 1] = other end
+  if not prepend then out[#out + 1] = entry end
+  return out
+end
 
-local hook_kinds = {"forward_pre", "forward", "backward"}
-
--- A module whose last hook is gone is called directly again.
-local function refresh(record)
-  local some = false
-  for _, kind in ipairs(hook_kinds) do
-    local all = record.hooks[kind]
-    some = some or all ~= nil and #all > 0
+local function without(list, entry)
+  local out = {}
+  for _, other in ipairs(list) do
+    if other ~= entry then out[#out + 1] = other end
   end
-  class.set_call(record, some and hooks.call or nil)
+  return out
+end
+
+-- A module whose last hook of a call is gone is called directly again.
+local function refresh(inner)
+  local some = false
+  for _, kind in ipairs(hooked.kinds) do some = some or #(inner.hooks[kind] or {}) > 0 end
+  internals.set_call(inner, some and hooked.call or nil)
 end
 hooks.refresh = refresh
 
---- Takes the hook off; a second time does nothing.
-function Handle:remove()
-  local kept = {}
-  for _, entry in ipairs(self.record.hooks[self.kind]) do
-    if entry ~= self.entry then kept[#kept + 1] = entry end
-  end
-  self.record.hooks[self.kind] = kept
-  refresh(self.record)
+local function add(self, kind, entry, prepend)
+  local inner = getmetatable(self)
+  local own = internals.own(inner, "hooks")
+  own[kind] = with(own[kind], entry, prepend)
+  refresh(inner)
+  return Handle(function()
+    own[kind] = without(own[kind], entry)
+    refresh(inner)
+  end)
 end
 
--- Lists of hooks are replaced, never changed, so that a hook may remove itself or others while they run.
-local function add(self, kind, method, hook)
-  local record = record_of(self, method)
-  if type(hook) ~= "function" then
-    arguments.fail(("%s: the hook must be a function, not %s"):format(method, arguments.describe(hook)))
-  end
-  local entry, all = {hook}, {}
-  record.hooks = record.hooks or {}
-  for i, other in ipairs(record.hooks[kind] or {}) do all[i] = other end
-  all[#all + 1] = entry
-  record.hooks[kind] = all
-  refresh(record)
-  return setmetatable({record = record, kind = kind, entry = entry}, Handle)
+local method = define.methods(Module, "nn.Module")
+
+method("register_forward_pre_hook", {
+  doc = "hook(m, input) before forward: nil, one value, or the array of all inputs to be taken instead. with_kwargs: hook(m, input, kwargs), where kwargs is the "
+    .. "table of names that the call ends in, returns both or nothing. prepend: before the hooks that are there.",
+  takes = "hook:function, *, prepend:bool=false, with_kwargs:bool=false",
+  call = function(self, fn, prepend, with_kwargs) return add(self, "forward_pre", {fn, with_kwargs = with_kwargs}, prepend) end,
+})
+
+method("register_forward_hook", {
+  doc = "hook(m, input, output) after forward; a value that is not nil replaces the output, which is an array with n where forward returns several values. "
+    .. "with_kwargs: hook(m, input, kwargs, output). always_call: also when forward or another hook raises an error.",
+  takes = "hook:function, *, prepend:bool=false, with_kwargs:bool=false, always_call:bool=false",
+  call = function(self, fn, prepend, with_kwargs, always_call)
+    return add(self, "forward", {fn, with_kwargs = with_kwargs, always_call = always_call}, prepend)
+  end,
+})
+
+local function backward(self, fn, prepend) return add(self, "backward", {fn}, prepend) end
+
+method("register_full_backward_hook", {
+  doc = "hook(m, grad_input, grad_output): the gradients of the call's inputs and outputs, as arrays with n, nil where there is none; what it returns, if "
+    .. "anything, replaces grad_input.",
+  takes = "hook:function, prepend:bool=false",
+  call = backward,
+})
+
+method("register_backward_hook", {doc = "The same as register_full_backward_hook.", takes = "hook:function", call = backward})
+
+method("register_full_backward_pre_hook", {
+  doc = "hook(m, grad_output) before the gradients of the call are computed; what it returns, if anything, replaces grad_output.",
+  takes = "hook:function, prepend:bool=false",
+  call = function(self, fn, prepend) return add(self, "backward_pre", {fn}, prepend) end,
+})
+
+local function define_state_hook(name, kind, doc)
+  method(name, {doc = doc, takes = "hook:function", call = function(self, fn) return add(self, kind, {fn}, false) end})
 end
 
---- hook(m, inputs) before forward: nil, one value, or the array of all inputs.
-function Module:register_forward_pre_hook(hook) return add(self, "forward_pre", "register_forward_pre_hook", hook) end
+define_state_hook("register_state_dict_pre_hook", "state_pre", "hook(m, prefix, keep_vars) before the module's state is written by state_dict.")
+define_state_hook("register_state_dict_post_hook", "state_post",
+  "hook(m, state_dict, prefix, local_metadata) after the module's state was written; it may change state_dict.")
+define_state_hook("register_load_state_dict_pre_hook", "load_pre",
+  "hook(m, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs) before the module's state is read; it may change state_dict.")
+define_state_hook("register_load_state_dict_post_hook", "load_post",
+  "hook(m, {missing_keys =, unexpected_keys =}) after the state of the module and of those below it was read; it may change the two arrays.")
 
---- hook(m, inputs, output) after forward; a value that is not nil replaces the output.
-function Module:register_forward_hook(hook) return add(self, "forward", "register_forward_hook", hook) end
+-- Hooks of all modules -----------------------------------------------------------------------------------------------------------------------
 
---- hook(m, grad_input, grad_output): the gradients of the call's inputs and outputs, as arrays with n, nil where there is none;
---- the array it returns, if any, replaces grad_input.
-function Module:register_backward_hook(hook) return add(self, "backward", "register_backward_hook", hook) end
-
-function Module:register_full_backward_hook(hook) return add(self, "backward", "register_full_backward_hook", hook) end
-
--- The call -------------------------------------------------------------------------------------------------------------------------------
-
-local function pack(...) return {n = select("#", ...), ...} end
-
--- A hook's answer for several values: an array stands for all of them, anything else for the only one.
-local function all_of(answer)
-  if type(answer) ~= "table" or getmetatable(answer) then return {n = 1, answer} end
-  answer.n = answer.n or #answer
-  return answer
-end
-
-local function run_pre(self, all, input)
-  for _, entry in ipairs(all or {}) do
-    local answer = entry[1](self, input)
-    if answer ~= nil then input = all_of(answer) end
-  end
-  return input
-end
-
-local function run_after(self, all, input, output)
-  for _, entry in ipairs(all or {}) do
-    local several = output.n ~= 1
-    local answer = entry[1](self, input, several and output or output[1])
-    if answer ~= nil then output = several and all_of(answer) or {n = 1, answer} end
-  end
-  return output
-end
-
--- Backward hooks: one identity node over the inputs and one over the outputs of the call. The latter notes the gradients that come in,
--- the former, which runs when those of all inputs are known, calls the hooks. Made when first needed: autograd requires this package.
-local Entrance, Exit
-
-local function answered(state, grad_input)
-  local grad_output = state.grad_output or {n = state.outputs}
-  state.grad_output = nil
-  for _, entry in ipairs(state.entries) do
-    local answer = entry[1](state.module, grad_input, grad_output)
-    if answer ~= nil then grad_input = all_of(answer) end
-  end
-  return grad_input
-end
-
--- The values in `...` at their places among n.
-local function spread(places, n, ...)
-  local out = {n = n}
-  for k, place in ipairs(places) do out[place] = select(k, ...) end
-  return out
-end
-
-local function make_functions()
-  local Function = require("lunette.autograd").Function
-  Entrance, Exit = Function:subclass("ModuleEntrance"), Function:subclass("ModuleExit")
-
-  function Entrance.forward(ctx, state, ...)
-    ctx.state = state
-    return hooks.aliases(...)
-  end
-
-  function Entrance.backward(ctx, ...)
-    local state = ctx.state
-    local grad_input = answered(state, spread(state.places, state.inputs, ...))
-    local out = {}
-    for k, place in ipairs(state.places) do out[k] = grad_input[place] end
-    return nil, unpack(out, 1, #state.places)
-  end
-
-  function Exit.forward(ctx, state, ...)
-    ctx.state = state
-    return hooks.aliases(...)
-  end
-
-  function Exit.backward(ctx, ...)
-    local state = ctx.state
-    state.grad_output = spread(state.out_places, state.outputs, ...)
-    if #state.places == 0 then answered(state, {n = state.inputs}) end
-    return nil, ...
-  end
-end
-
---- Fresh tensors over the elements of the given ones.
-function hooks.aliases(...)
-  local out = {...}
-  for i = 1, #out do out[i] = out[i]:detach() end
-  return unpack(out)
-end
-
--- The places of values that want a gradient, and those values.
-local function wanting(values)
-  local places, tensors = {}, {}
-  for i = 1, values.n do
-    if base.is_tensor(values[i]) and values[i].requires_grad then
-      places[#places + 1], tensors[#tensors + 1] = i, values[i]
+local function add_global(kind, entry)
+  hooked.all[kind] = with(hooked.all[kind], entry, false)
+  internals.set_global_call(hooked.call)
+  return Handle(function()
+    hooked.all[kind] = without(hooked.all[kind], entry)
+    for _, other in ipairs(hooked.kinds) do
+      if #hooked.all[other] > 0 then return end
     end
-  end
-  return places, tensors
+    internals.set_global_call(nil)
+  end)
 end
 
-local function replaced(values, places, ...)
-  local out = {n = values.n}
-  for i = 1, values.n do out[i] = values[i] end
-  for k, place in ipairs(places) do out[place] = select(k, ...) end
-  return out
+local function add_registration(kind, entry)
+  internals.on_register[kind] = with(internals.on_register[kind], entry, false)
+  return Handle(function() internals.on_register[kind] = without(internals.on_register[kind], entry) end)
 end
 
-local function enter(self, entries, input)
-  if not Entrance then make_functions() end
-  local places, tensors = wanting(input)
-  local state = {module = self, entries = entries, places = places, inputs = input.n}
-  if #places == 0 then return state, input end
-  return state, replaced(input, places, Entrance.apply(state, unpack(tensors)))
+local declare = define.into(hooks, "nn")
+
+declare("register_module_forward_pre_hook", {
+  doc = "hook(m, input) before forward of any module, before its own hooks: nil, one value, or the array of all inputs.",
+  takes = "hook:function",
+  call = function(fn) return add_global("forward_pre", {fn}) end,
+})
+
+declare("register_module_forward_hook", {
+  doc = "hook(m, input, output) after forward of any module, before its own hooks; a value that is not nil replaces the output. with_kwargs and always_call as in "
+    .. "nn.Module:register_forward_hook.",
+  takes = "hook:function, *, with_kwargs:bool=false, always_call:bool=false",
+  call = function(fn, with_kwargs, always_call) return add_global("forward", {fn, with_kwargs = with_kwargs, always_call = always_call}) end,
+})
+
+for _, name in ipairs({"register_module_full_backward_hook", "register_module_backward_hook"}) do
+  declare(name, {
+    doc = "hook(m, grad_input, grad_output) for any module, before its own hooks; what it returns, if anything, replaces grad_input.",
+    takes = "hook:function",
+    call = function(fn) return add_global("backward", {fn}) end,
+  })
 end
 
-local function leave(state, output)
-  local places, tensors = wanting(output)
-  state.out_places, state.outputs = places, output.n
-  if #places == 0 then return output end
-  return replaced(output, places, Exit.apply(state, unpack(tensors)))
+declare("register_module_full_backward_pre_hook", {
+  doc = "hook(m, grad_output) for any module, before its own hooks; what it returns, if anything, replaces grad_output.",
+  takes = "hook:function",
+  call = function(fn) return add_global("backward_pre", {fn}) end,
+})
+
+for _, kind in ipairs({"parameter", "buffer", "module"}) do
+  declare(("register_module_%s_registration_hook"):format(kind), {
+    doc = ("hook(m, name, %s) when a %s is registered anywhere; what it returns, if anything, is registered instead."):format(kind, kind),
+    takes = "hook:function",
+    call = function(fn) return add_registration(kind, {fn}) end,
+  })
 end
 
---- What runs when a module with hooks is called.
-function hooks.call(self, ...)
-  local all = getmetatable(self).hooks
-  local input = run_pre(self, all.forward_pre, pack(...))
-  local state
-  if all.backward and #all.backward > 0 then state, input = enter(self, all.backward, input) end
-  local output = run_after(self, all.forward, input, pack(self.forward(self, unpack(input, 1, input.n))))
-  if state then output = leave(state, output) end
-  return unpack(output, 1, output.n)
+--- Refuses an answer of a hook that must not give any.
+function hooks.expect_nothing(self, what, answer)
+  if answer ~= nil then arguments.fail(("%s: a %s must return nothing, not %s"):format(self.class.__name, what, arguments.describe(answer))) end
 end
 
 return hooks

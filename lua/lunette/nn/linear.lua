@@ -4,13 +4,17 @@ local declare = require("lunette.nn.declare")
 
 local linear = {}
 
-linear.Identity = declare("Identity", {doc = "Hands on what it is called with; the constructor takes anything.", input = "input:any"})
+linear.Identity = declare("Identity", {
+  doc = "Hands on what it is called with; the constructor takes anything.", input = "input:any",
+  example = "> nn.Identity(54, {unused = true})(lt.tensor{1, 2})\ntensor([1., 2.])",
+})
 
 function linear.Identity.__init() end
 
 function linear.Identity:forward(input) return input end
 
 linear.Linear = declare("Linear", {
+  example = "> nn.Linear(20, 30)(lt.randn(128, 20)).shape\n{128, 30}",
   of = "linear",
   takes = "in_features:int>=0, out_features:int>=0, bias:bool=true",
   parameters = {
@@ -21,6 +25,7 @@ linear.Linear = declare("Linear", {
 })
 
 linear.Bilinear = declare("Bilinear", {
+  example = "> nn.Bilinear(20, 30, 40)(lt.randn(128, 20), lt.randn(128, 30)).shape\n{128, 40}",
   of = "bilinear",
   input = "input1:tensor, input2:tensor",
   takes = "in1_features:int>0, in2_features:int>=0, out_features:int>=0, bias:bool=true",

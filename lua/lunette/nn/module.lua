@@ -1,13 +1,18 @@
---- nn.Module: what every module can do. How a module is built stands in class.lua, hooks in hooks.lua, state dicts in state.lua.
+--- nn.Module: what every module can do. What a module is made of stands in internals.lua, conversions in convert.lua, hooks in hooks.lua, state dicts in
+--- state.lua, summary in summary.lua.
 
+local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
-local class = require("lunette.nn.class")
+local define = require("lunette.define")
+local internals = require("lunette.nn.internals")
 local list = require("lunette.nn.list")
 local ffi = require("ffi")
 
-local Module, record_of, fail = class.Module, class.record_of, arguments.fail
-local describe, is_module = arguments.describe, arguments.is_module
+local Module, fail, describe, is_module = internals.Module, arguments.fail, arguments.describe, arguments.is_module
+local getmetatable, ipairs, type = getmetatable, ipairs, type
+
+local method = define.methods(Module, "nn.Module")
 
 Module._version = 1
 Module.dump_patches = false
@@ -15,34 +20,66 @@ Module.dump_patches = false
 --- Subclasses put theirs in its place; calling it is allowed and does nothing.
 function Module.__init() end
 
-function Module:forward() fail(("%s has no forward; write function %s:forward(x)"):format(self.class.__name, self.class.__name)) end
+method("forward", {
+  doc = "What a call of the module computes; subclasses write it: function Net:forward(x).",
+  takes = "input:any...",
+  call = function(self) fail(("%s has no forward; write function %s:forward(x)"):format(self.class.__name, self.class.__name)) end,
+})
 
 -- Walking the tree -----------------------------------------------------------------------------------------------------------------------
 
-local parse_recurse = arguments.signature("parameters", "recurse:bool=true")
-local parse_named = arguments.signature("named_parameters", "prefix:string=, recurse:bool=true")
-local parse_modules = arguments.signature("named_modules", "memo:any?, prefix:string=")
-
-local function walk(self, seen, prefix, out)
-  if seen[self] then return out end
-  seen[self] = true
+-- {path, module} pairs of a module and all below it. `seen`: modules that are left out, to which those found are added; nil to list a shared one under each
+-- of its paths. `above`: the modules that lead here.
+local function walk(self, seen, prefix, out, above)
+  if seen and seen[self] then return out end
+  if above[self] then fail(("the module at '%s' contains itself"):format(prefix)) end
+  if seen then seen[self] = true end
+  above[self] = true
   out[#out + 1] = {prefix, self}
-  local record = getmetatable(self)
-  for _, name in ipairs(record.module) do
-    local child = record.__index[name]
-    if child then walk(child, seen, prefix == "" and name or prefix .. "." .. name, out) end
+  local inner = getmetatable(self)
+  for _, name in ipairs(inner.module) do
+    local child = inner.__index[name]
+    if child then walk(child, seen, prefix == "" and name or prefix .. "." .. name, out, above) end
   end
+  above[self] = nil
   return out
 end
 
--- {name, tensor} pairs of one kind, each tensor once.
-local function tensors_of(self, kind, prefix, recurse)
+-- Modules and parameters in plain tables -------------------------------------------------------------------------------------------------
+
+local DEEPEST = 3 -- tables in tables that are looked into
+local warned = {}
+
+local function holds_registrable(value, depth)
+  if is_module(value) or internals.is_parameter(value) then return true end
+  if type(value) ~= "table" or getmetatable(value) or depth > DEEPEST then return false end
+  for _, entry in each(value) do
+    if holds_registrable(entry, depth + 1) then return true end
+  end
+  return false
+end
+
+-- Says once for each field of a class that what lies in a plain table is not registered.
+local function warn_of_tables(self)
+  for name, value in each(internals.plain_fields(self)) do
+    local field = ("%s.%s"):format(self.class.__name, tostring(name))
+    if type(value) == "table" and not warned[field] and holds_registrable(value, 1) then
+      warned[field] = true
+      io.stderr:write(("warning: %s is a plain table: the modules and parameters in it are not registered, so they are neither trained nor saved; use "
+        .. "nn.ModuleList, nn.ModuleDict or nn.ParameterList\n"):format(field))
+    end
+  end
+end
+
+-- {name, tensor} pairs of one kind; `once`: each tensor once.
+local function tensors_of(self, kind, prefix, recurse, once)
   local out, seen = {}, {}
-  for _, pair in ipairs(recurse and walk(self, {}, prefix, {}) or {{prefix, self}}) do
-    local path, record = pair[1], getmetatable(pair[2])
-    for _, name in ipairs(record[kind]) do
-      local t = record.__index[name]
-      if t ~= nil and not seen[t.id] then
+  for _, pair in ipairs(recurse and walk(self, once and {} or nil, prefix, {}, {}) or {{prefix, self}}) do
+    local path, inner = pair[1], getmetatable(pair[2])
+    if kind == "parameter" then warn_of_tables(pair[2]) end
+    for _, name in ipairs(inner[kind]) do
+      local t = inner.__index[name]
+      if t ~= nil and not (once and seen[t.id]) then
         seen[t.id] = true
         out[#out + 1] = {path == "" and name or path .. "." .. name, t}
       end
@@ -57,225 +94,191 @@ local function seconds(pairs_array)
   return list.of(out)
 end
 
-function Module:parameters(...)
-  record_of(self, "parameters")
-  return seconds(tensors_of(self, "parameter", "", parse_recurse(...)))
+local NAMED = "prefix:string=, recurse:bool=true, remove_duplicate:bool=true"
+
+-- parameters and named_parameters, buffers and named_buffers.
+local function define_lists(kind, plural)
+  method(plural, {
+    doc = ("The %s as an array that can also stand after `in`; recurse: those of the modules below too."):format(plural),
+    takes = "recurse:bool=true",
+    call = function(self, recurse) return seconds(tensors_of(self, kind, "", recurse, true)) end,
+  })
+  method("named_" .. plural, {
+    doc = ("{name, %s} pairs, an array that gives two values after `in`; remove_duplicate = false lists a shared one under each of its names."):format(kind),
+    takes = NAMED,
+    call = function(self, prefix, recurse, once) return list.of(tensors_of(self, kind, prefix, recurse, once), true) end,
+  })
 end
 
-function Module:named_parameters(...)
-  record_of(self, "named_parameters")
-  return list.of(tensors_of(self, "parameter", parse_named(...)), true)
-end
+define_lists("parameter", "parameters")
+define_lists("buffer", "buffers")
 
-function Module:buffers(...)
-  record_of(self, "buffers")
-  return seconds(tensors_of(self, "buffer", "", parse_recurse(...)))
-end
-
-function Module:named_buffers(...)
-  record_of(self, "named_buffers")
-  return list.of(tensors_of(self, "buffer", parse_named(...)), true)
-end
-
-function Module:named_children()
-  local record = record_of(self, "named_children")
-  local out, seen = {}, {}
-  for _, name in ipairs(record.module) do
-    local child = record.__index[name]
+local function named_children(self)
+  local inner, out, seen = getmetatable(self), {}, {}
+  for _, name in ipairs(inner.module) do
+    local child = inner.__index[name]
     if child and not seen[child] then
       seen[child] = true
       out[#out + 1] = {name, child}
     end
   end
-  return list.of(out, true)
+  return out
 end
 
-function Module:children() return seconds(record_of(self, "children").class.named_children(self)) end
+method("children", {doc = "The modules directly below, each once.", call = function(self) return seconds(named_children(self)) end})
 
-function Module:modules()
-  record_of(self, "modules")
-  return seconds(walk(self, {}, "", {}))
+method("named_children", {doc = "{name, module} pairs of the modules directly below, each once.", call = function(self) return list.of(named_children(self), true) end})
+
+method("modules", {
+  doc = "The module itself and all below it; remove_duplicate = false lists a shared one as often as it occurs.",
+  takes = "remove_duplicate:bool=true",
+  call = function(self, once) return seconds(walk(self, once and {} or nil, "", {}, {})) end,
+})
+
+method("named_modules", {
+  doc = "{path, module} pairs of the module itself, whose path is the prefix, and all below it; memo: a table whose keys are modules to be left out, to which those "
+    .. "found are added.",
+  takes = "memo:map?, prefix:string=, remove_duplicate:bool=true",
+  call = function(self, memo, prefix, once) return list.of(walk(self, once and (memo or {}) or nil, prefix, {}, {}), true) end,
+})
+
+method("apply", {
+  doc = "Calls fn with each module, those below first; returns the module.",
+  takes = "fn:function",
+  call = function(self, fn)
+    for child in self:children() do child:apply(fn) end
+    fn(self)
+    return self
+  end,
+})
+
+-- By path ----------------------------------------------------------------------------------------------------------------------------------
+
+-- The module that `path` leads to from here; nil or "" is the module itself.
+local function descend(self, owner, path)
+  local m = self
+  for name in (path == "" and "" or path .. "."):gmatch("(.-)%.") do
+    local inner = getmetatable(m)
+    if inner.kind[name] ~= "module" or inner.__index[name] == nil then
+      fail(("%s: %s has no module '%s'%s (path '%s')"):format(owner, inner.class.__name, name, arguments.hint(name, inner.module), path))
+    end
+    m = inner.__index[name]
+  end
+  return m
 end
 
---- memo: a table whose keys are modules to be left out; the modules found are added to it.
-function Module:named_modules(...)
-  record_of(self, "named_modules")
-  local memo, prefix = parse_modules(...)
-  if memo ~= nil and type(memo) ~= "table" then fail("named_modules: memo must be a table, not " .. describe(memo)) end
-  return list.of(walk(self, memo or {}, prefix, {}), true)
+-- A tensor of one kind by its path.
+local function tensor_at(self, owner, kind, path)
+  local above, name = path:match("^(.*)%.([^.]*)$")
+  local inner = getmetatable(descend(self, owner, above or ""))
+  name = name or path
+  if inner.kind[name] ~= kind or inner.__index[name] == nil then
+    fail(("%s: %s has no %s '%s'%s"):format(owner, inner.class.__name, kind, name, arguments.hint(name, inner[kind])))
+  end
+  return inner.__index[name]
 end
 
-function Module:apply(fn)
-  record_of(self, "apply")
-  if type(fn) ~= "function" then fail("apply: a function is needed, not " .. describe(fn)) end
-  for child in self:children() do child:apply(fn) end
-  fn(self)
-  return self
-end
+method("get_submodule", {
+  doc = "The module at a path such as \"layers.0.fc\"; \"\" is the module itself.",
+  takes = "target:string",
+  call = function(self, target) return descend(self, "get_submodule", target) end,
+})
+
+method("get_parameter", {
+  doc = "The parameter at a path such as \"layers.0.weight\".",
+  takes = "target:string",
+  call = function(self, target) return tensor_at(self, "get_parameter", "parameter", target) end,
+})
+
+method("get_buffer", {
+  doc = "The buffer at a path such as \"bn.running_mean\".",
+  takes = "target:string",
+  call = function(self, target) return tensor_at(self, "get_buffer", "buffer", target) end,
+})
+
+method("set_submodule", {
+  doc = "Puts a module at a path; strict: only in the place of another one.",
+  takes = "target:string, module:module, strict:bool=false",
+  call = function(self, target, module, strict)
+    if target == "" then fail("set_submodule: the path must not be empty") end
+    local above, name = target:match("^(.*)%.([^.]*)$")
+    name = name or target
+    local owner = descend(self, "set_submodule", above or "")
+    if strict or owner.class[name] ~= nil then descend(owner, "set_submodule", name) end
+    owner[name] = module
+  end,
+})
 
 -- Registration ---------------------------------------------------------------------------------------------------------------------------
 
-function Module:add_module(name, module)
-  local record = record_of(self, "add_module")
-  if module ~= nil and not is_module(module) then
-    fail(("add_module: '%s' must be a module or nil, not %s"):format(tostring(name), describe(module)))
-  end
-  class.register_new(record, "module", name, module)
-end
+local function add_module(self, name, module) internals.register_new(self, "module", name, module) end
 
-function Module:register_parameter(name, param)
-  local record = record_of(self, "register_parameter")
-  if param ~= nil and not class.is_parameter(param) then
-    fail(("register_parameter: '%s' must be an nn.Parameter or nil, not %s"):format(tostring(name), describe(param)))
-  end
-  if param ~= nil and not param.is_leaf then
-    fail(("register_parameter: '%s' must be a leaf, but it was computed by %s"):format(name, tostring(param.grad_fn)))
-  end
-  class.register_new(record, "parameter", name, param)
-end
+method("add_module", {doc = "Registers a module under a name that is not taken; nil keeps only the name.", takes = "name:string, module:module?", call = add_module})
 
-function Module:register_buffer(name, tensor)
-  local record = record_of(self, "register_buffer")
-  if tensor ~= nil and not base.is_tensor(tensor) then
-    fail(("register_buffer: '%s' must be a tensor or nil, not %s"):format(tostring(name), describe(tensor)))
-  end
-  class.register_new(record, "buffer", name, tensor)
-end
+method("register_module", {doc = "The same as add_module.", takes = "name:string, module:module?", call = add_module})
+
+method("register_parameter", {
+  doc = "Registers an nn.Parameter under a name that is not taken; nil keeps only the name.",
+  takes = "name:string, param:tensor?",
+  call = function(self, name, param)
+    if param ~= nil and not internals.is_parameter(param) then
+      fail(("register_parameter: '%s' must be an nn.Parameter or nil, not %s"):format(name, describe(param)))
+    end
+    if param ~= nil and not param.is_leaf then
+      fail(("register_parameter: '%s' must be a leaf, but it was computed by %s"):format(name, tostring(param.grad_fn)))
+    end
+    internals.register_new(self, "parameter", name, param)
+  end,
+})
+
+method("register_buffer", {
+  doc = "Registers a tensor that is no parameter and belongs to the state; nil keeps only the name; persistent = false leaves it out of state dicts.",
+  takes = "name:string, tensor:tensor?, persistent:bool=true",
+  call = function(self, name, tensor, persistent) internals.register_new(self, "buffer", name, tensor, not persistent) end,
+})
 
 -- Modes and gradients --------------------------------------------------------------------------------------------------------------------
 
-local parse_train = arguments.signature("train", "mode:bool=true")
-local parse_requires = arguments.signature("requires_grad_", "requires_grad:bool=true")
-local parse_zero = arguments.signature("zero_grad", "set_to_none:bool=false")
+method("train", {
+  doc = "Sets `training` here and below; returns the module.",
+  takes = "mode:bool=true",
+  call = function(self, mode)
+    self.training = mode
+    for child in self:children() do child:train(mode) end
+    return self
+  end,
+})
 
-local function set_mode(self, mode)
-  self.training = mode
-  for child in self:children() do child:train(mode) end
-  return self
-end
+method("eval", {doc = "train(false).", call = function(self) return self:train(false) end})
 
-function Module:train(...)
-  record_of(self, "train")
-  return set_mode(self, parse_train(...))
-end
-
-function Module:eval()
-  record_of(self, "eval")
-  return self:train(false)
-end
-
-function Module:requires_grad_(...)
-  record_of(self, "requires_grad_")
-  local on = parse_requires(...)
-  for p in self:parameters() do p:requires_grad_(on) end
-  return self
-end
+method("requires_grad_", {
+  doc = "Whether the parameters want gradients; returns the module.",
+  takes = "requires_grad:bool=true",
+  call = function(self, on)
+    for p in self:parameters() do p:requires_grad_(on) end
+    return self
+  end,
+})
 
 -- The parameters of the tree as a C array, made anew when any module anywhere was changed since.
-local function pointers_of(self, record)
-  local cache = record.pointers
-  if cache and cache.changes == class.changes then return cache end
+local function pointers_of(self, inner)
+  local cache = inner.pointers
+  if cache and cache.changes == internals.changes then return cache end
   local params = self:parameters()
-  cache = {changes = class.changes, params = params, n = #params, array = ffi.new("ln_tensor *[?]", math.max(#params, 1))}
+  cache = {changes = internals.changes, params = params, n = #params, array = ffi.new("ln_tensor *[?]", math.max(#params, 1))}
   for i = 1, #params do cache.array[i - 1] = base.pointer(params[i]) end
-  record.pointers = cache
+  inner.pointers = cache
   return cache
 end
 
-function Module:zero_grad(...)
-  local record = record_of(self, "zero_grad")
-  local cache = pointers_of(self, record)
-  base.check(base.C.ln_zero_grad(cache.array, cache.n, parse_zero(...)))
-end
-
--- Conversion -----------------------------------------------------------------------------------------------------------------------------
-
-local function is_floating(t) return t.dtype:find("float", 1, true) ~= nil end
-
-local function convert_parameter(p, convert)
-  p.data = convert(p.data)
-  local grad = p.grad
-  if grad ~= nil then
-    p.grad = nil
-    p.grad = convert(grad:detach())
-  end
-end
-
--- Puts convert(t) in the place of each parameter's and buffer's elements; parameters stay the objects they are.
-local function convert_all(self, convert)
-  for child in self:children() do convert_all(child, convert) end
-  local record = getmetatable(self)
-  for _, name in ipairs(record.parameter) do
-    local p = record.__index[name]
-    if p ~= nil then convert_parameter(p, convert) end
-  end
-  for _, name in ipairs(record.buffer) do
-    local b = record.__index[name]
-    if b ~= nil then self[name] = convert(b) end
-  end
-  return self
-end
-
-local function convert_floating(self, method, dtype)
-  record_of(self, method)
-  return convert_all(self, function(t) return is_floating(t) and t:to(dtype) or t end)
-end
-
-function Module:float() return convert_floating(self, "float", "float32") end
-
-function Module:double() return convert_floating(self, "double", "float64") end
-
-function Module:half() return convert_floating(self, "half", "float16") end
-
-function Module:bfloat16() return convert_floating(self, "bfloat16", "bfloat16") end
-
-function Module:type(dst_type)
-  record_of(self, "type")
-  if type(dst_type) ~= "string" then fail("type: a dtype is needed, not " .. describe(dst_type)) end
-  return convert_all(self, function(t) return t:to(dst_type) end)
-end
-
-function Module:cpu()
-  record_of(self, "cpu")
-  return convert_all(self, function(t) return t:to("cpu") end)
-end
-
---- device: nil, a number from 0, or "cuda:1".
-function Module:cuda(device)
-  record_of(self, "cuda")
-  if type(device) == "table" then device = device.device end
-  local name = type(device) == "number" and "cuda:" .. device or device or "cuda"
-  return convert_all(self, function(t) return t:to(name) end)
-end
-
-local parse_to_tensor = arguments.signature("to", "tensor:tensor, non_blocking:bool=false")
-local parse_to_dtype = arguments.signature("to", "dtype:dtype, non_blocking:bool=false")
-local parse_to_device = arguments.signature("to", "device:device|int|none?, dtype:dtype?, non_blocking:bool=false")
-
-local function target_of(first, ...)
-  local named = type(first) == "table" and first.tensor ~= nil
-  if base.is_tensor(first) or named then
-    local tensor = parse_to_tensor(first, ...)
-    return tensor.device, tensor.dtype
-  end
-  if type(first) == "string" and first ~= "cpu" and not first:find("^cuda") then return nil, (parse_to_dtype(first, ...)) end
-  local device, dtype = parse_to_device(first, ...)
-  return type(device) == "number" and "cuda:" .. device or device, dtype
-end
-
---- to(device, dtype, non_blocking), to(dtype, non_blocking), to(tensor, non_blocking), or by name.
-function Module:to(...)
-  record_of(self, "to")
-  local device, dtype = target_of(...)
-  if dtype and not dtype:find("float", 1, true) then
-    fail(("to: a module takes only floating dtypes, not \"%s\""):format(dtype))
-  end
-  return convert_all(self, function(t)
-    if device then t = t:to(device) end
-    if dtype and is_floating(t) then t = t:to(dtype) end
-    return t
-  end)
-end
+method("zero_grad", {
+  doc = "Fills the gradients of the parameters with zeros, or drops them.",
+  takes = "set_to_none:bool=false",
+  call = function(self, set_to_none)
+    local cache = pointers_of(self, getmetatable(self))
+    base.check(base.C.ln_zero_grad(cache.array, cache.n, set_to_none))
+  end,
+})
 
 -- Text -----------------------------------------------------------------------------------------------------------------------------------
 
@@ -284,19 +287,36 @@ function Module.extra_repr() return "" end
 
 function Module:_get_name() return self.class.__name end
 
-function Module:__repr()
-  local record = getmetatable(self)
-  local extra = self:extra_repr()
-  local lines = {}
-  for line in (extra ~= "" and extra .. "\n" or ""):gmatch("(.-)\n") do lines[#lines + 1] = line end
-  local children = 0
-  for _, name in ipairs(record.module) do
-    local child = record.__index[name]
-    children = children + 1
-    lines[#lines + 1] = ("(%s): %s"):format(name, (tostring(child ~= nil and child or "None"):gsub("\n", "\n  ")))
+-- The lines of the children. A class may combine equal neighbours, as ModuleList does: `(0-1): 2 x ReLU()`.
+local function child_lines(self, lines)
+  local inner, previous = getmetatable(self), nil
+  for _, name in ipairs(inner.module) do
+    local child = inner.__index[name]
+    local text = tostring(child ~= nil and child or "None"):gsub("\n", "\n  ")
+    if previous and self.class.__groups and previous.text == text then
+      previous.last, previous.count = name, previous.count + 1
+    else
+      previous = {text = text, first = name, last = name, count = 1}
+      lines[#lines + 1] = previous
+    end
   end
+end
+
+local function line_text(line)
+  if type(line) == "string" then return line end
+  if line.count == 1 then return ("(%s): %s"):format(line.first, line.text) end
+  return ("(%s-%s): %d x %s"):format(line.first, line.last, line.count, line.text)
+end
+
+function Module:__repr()
+  local extra, lines = self:extra_repr(), {}
+  if type(extra) ~= "string" then fail(("%s: extra_repr must return a string, not %s"):format(self.class.__name, describe(extra))) end
+  for line in (extra ~= "" and extra .. "\n" or ""):gmatch("(.-)\n") do lines[#lines + 1] = line end
+  local n_extra = #lines
+  child_lines(self, lines)
   if #lines == 0 then return self:_get_name() .. "()" end
-  if #lines == 1 and children == 0 then return ("%s(%s)"):format(self:_get_name(), lines[1]) end
+  if n_extra == 1 and #lines == 1 then return ("%s(%s)"):format(self:_get_name(), lines[1]) end
+  for i, line in ipairs(lines) do lines[i] = line_text(line) end
   return ("%s(\n  %s\n)"):format(self:_get_name(), table.concat(lines, "\n  "))
 end
 

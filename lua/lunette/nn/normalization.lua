@@ -52,7 +52,7 @@ function BatchNorm:_load_from_state_dict(state_dict, prefix, local_metadata, str
   Layer._load_from_state_dict(self, state_dict, prefix, local_metadata, strict, report)
 end
 
-local function define(name, shapes, low, high, expected)
+local function define(name, shapes, low, high, expected, example)
   local Norm = declare(name, {
     parent = BatchNorm,
     doc = ("(input - mean) / sqrt(var + eps) * weight + bias for each channel of an input %s, by the statistics of the batch in training and by "
@@ -65,14 +65,15 @@ local function define(name, shapes, low, high, expected)
       "num_batches_tracked:int64() = 0 if track_running_stats",
     },
     text = "!num_features eps momentum affine bias track_running_stats",
+    example = example,
   })
   Norm.__low, Norm.__high, Norm.__expected, Norm.forward = low, high, expected, forward
   normalization[name] = Norm
 end
 
-define("BatchNorm1d", "[N, C] or [N, C, L]", 2, 3, "2D or 3D")
-define("BatchNorm2d", "[N, C, H, W]", 4, 4, "4D")
-define("BatchNorm3d", "[N, C, D, H, W]", 5, 5, "5D")
+define("BatchNorm1d", "[N, C] or [N, C, L]", 2, 3, "2D or 3D", "> nn.BatchNorm1d(100, {affine = false})(lt.randn(20, 100)).shape\n{20, 100}")
+define("BatchNorm2d", "[N, C, H, W]", 4, 4, "4D", "> nn.BatchNorm2d(100)(lt.randn(20, 100, 5, 7)).shape\n{20, 100, 5, 7}")
+define("BatchNorm3d", "[N, C, D, H, W]", 5, 5, "5D", "> nn.BatchNorm3d(10)(lt.randn(2, 10, 3, 4, 5)).shape\n{2, 10, 3, 4, 5}")
 
 -- Instances -------------------------------------------------------------------------------------------------------------------------------
 

@@ -1,25 +1,43 @@
---- nn.Parameter: a tensor that registers itself when it becomes a field of a module.
+--- nn.Parameter and nn.Buffer: tensors that register themselves when they become a field of a module.
 
-local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
-local class = require("lunette.nn.class")
+local class = require("lunette.class")
+local internals = require("lunette.nn.internals")
 local bit = require("bit")
 
-local parse = arguments.signature("Parameter", "data:tensor, requires_grad:bool=true")
-local LN_PARAMETER = 4
+local C, bor, tonumber = base.C, bit.bor, tonumber
+local PARAMETER, BUFFER, TRANSIENT = tonumber(C.LN_PARAMETER), tonumber(C.LN_BUFFER), tonumber(C.LN_TRANSIENT)
 
-local Parameter = {__name = "Parameter"}
+local Parameter = class.define("nn.Parameter", {
+  doc = "A tensor that becomes a parameter of the module to whose field it is assigned; it shares the elements of `data` and has no history.",
+  takes = "data:tensor, requires_grad:bool=true",
+  example = "> m = nn.Module()\n> m.scale = nn.Parameter(lt.ones(2))\n> #m:parameters(), m.scale.requires_grad\n1\ntrue",
+})
 
--- The parameter shares the elements of `data` and has no history.
-local function construct(_, ...)
-  local data, requires_grad = parse(...)
+function Parameter.__new(_, ...)
+  local data, requires_grad = Parameter.__parse(...)
   local p = data:detach()
-  p._p.flags = bit.bor(p._p.flags, LN_PARAMETER)
-  base.check(base.C.ln_tensor_set_requires_grad(p._p, requires_grad))
+  p._p.flags = bor(p._p.flags, PARAMETER)
+  base.check(C.ln_tensor_set_requires_grad(p._p, requires_grad))
   return p
 end
 
---- Is `x` an nn.Parameter?
-Parameter.is = class.is_parameter
+Parameter.__is = internals.is_parameter
 
-return setmetatable(Parameter, {__call = construct, __tostring = function() return "class Parameter" end})
+local Buffer = class.define("nn.Buffer", {
+  doc = "A tensor that becomes a buffer of the module to whose field it is assigned; it shares the elements of `data`; persistent = false leaves it out of state "
+    .. "dicts.",
+  takes = "data:tensor, *, persistent:bool=true",
+  example = "> m = nn.Module()\n> m.steps = nn.Buffer(lt.zeros(2), {persistent = false})\n> #m:buffers(), lt.len(m:state_dict())\n1\n0",
+})
+
+function Buffer.__new(_, ...)
+  local data, persistent = Buffer.__parse(...)
+  local b = data:detach()
+  b._p.flags = bor(b._p.flags, BUFFER, persistent and 0 or TRANSIENT)
+  return b
+end
+
+Buffer.__is = internals.is_buffer
+
+return {Parameter = Parameter, Buffer = Buffer}

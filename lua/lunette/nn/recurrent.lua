@@ -3,7 +3,7 @@
 local arguments = require("lunette.arguments")
 local declare = require("lunette.nn.declare")
 local ops = require("lunette.ops")
-local Parameter = require("lunette.nn.parameter")
+local Parameter = require("lunette.nn.parameter").Parameter
 
 local fail, is_packed = arguments.fail, arguments.is_packed
 local ipairs, sqrt = ipairs, math.sqrt
@@ -138,6 +138,7 @@ local TEXT = "!input_size !hidden_size" .. REST
 local TEXT_WITH_PROJECTION = "!input_size !hidden_size proj_size?" .. REST
 
 local RNNBase = declare("RNNBase", {
+  example = "> nn.RNNBase(\"GRU\", 10, 20)(lt.randn(5, 3, 10)).shape\n{5, 3, 20}",
   doc = "What RNN, LSTM and GRU have in common; mode is \"LSTM\", \"GRU\", \"RNN_TANH\" or \"RNN_RELU\".",
   takes = "mode:enum(LSTM|GRU|RNN_TANH|RNN_RELU), " .. SIZES .. ", " .. OPTIONS .. PROJECTION .. TENSORS,
   input = "input:tensor|packed, hx:any?",
@@ -170,6 +171,7 @@ end
 function RNNBase:flatten_parameters() return arguments.is_module(self) end
 
 recurrent.LSTM = declare("LSTM", {
+  example = "> output, state = nn.LSTM(10, 20, 2)(lt.randn(5, 3, 10))\n> output.shape, state[1].shape, state[2].shape\n{5, 3, 20}\n{2, 3, 20}\n{2, 3, 20}",
   parent = RNNBase,
   doc = "Long short-term memory over a sequence [T, N, input_size], gates i, f, g, o: called with (input, {h_0, c_0}), it returns output and {h_n, c_n}.",
   takes = SIZES .. ", " .. OPTIONS .. PROJECTION .. TENSORS,
@@ -180,6 +182,7 @@ recurrent.LSTM = declare("LSTM", {
 recurrent.LSTM.mode, recurrent.LSTM.forward = "LSTM", forward
 
 recurrent.GRU = declare("GRU", {
+  example = "> output, h = nn.GRU(10, 20, 2)(lt.randn(5, 3, 10))\n> output.shape, h.shape\n{5, 3, 20}\n{2, 3, 20}",
   parent = RNNBase,
   doc = "Gated recurrent units over a sequence [T, N, input_size], gates r, z, n: called with (input, h_0), it returns output and h_n.",
   takes = SIZES .. ", " .. OPTIONS .. TENSORS,
@@ -190,6 +193,7 @@ recurrent.GRU = declare("GRU", {
 recurrent.GRU.mode, recurrent.GRU.forward = "GRU", forward
 
 recurrent.RNN = declare("RNN", {
+  example = "> output, h = nn.RNN(10, 20, 2)(lt.randn(5, 3, 10))\n> output.shape, h.shape\n{5, 3, 20}\n{2, 3, 20}",
   parent = RNNBase,
   doc = "h = nonlinearity(W_ih x + b_ih + W_hh h + b_hh) over a sequence [T, N, input_size]: called with (input, h_0), it returns output and h_n.",
   takes = SIZES .. ", *, nonlinearity:enum(tanh|relu)=tanh, " .. OPTIONS .. TENSORS,
@@ -237,6 +241,7 @@ local function answer(input, state) return (input._p.ndim == 1 and state:squeeze
 local CELL, CELL_INPUT = "input_size:int>=0, hidden_size:int>0, bias:bool=true", "input:tensor, hx:tensor?"
 
 recurrent.RNNCell = declare("RNNCell", {
+  example = "> nn.RNNCell(10, 20)(lt.randn(3, 10)).shape\n{3, 20}",
   doc = "One step of an RNN: h' = nonlinearity(W_ih x + b_ih + W_hh h + b_hh), called with (input, h).",
   takes = CELL .. ", nonlinearity:enum(tanh|relu)=tanh",
   parameters = cell_parameters(1),
@@ -251,6 +256,7 @@ function recurrent.RNNCell:forward(input, hx)
 end
 
 recurrent.GRUCell = declare("GRUCell", {
+  example = "> nn.GRUCell(10, 20)(lt.randn(3, 10)).shape\n{3, 20}",
   doc = "One step of a GRU, called with (input, h).",
   takes = CELL,
   parameters = cell_parameters(3),
@@ -265,6 +271,7 @@ function recurrent.GRUCell:forward(input, hx)
 end
 
 recurrent.LSTMCell = declare("LSTMCell", {
+  example = "> h, c = nn.LSTMCell(10, 20)(lt.randn(3, 10))\n> h.shape, c.shape\n{3, 20}\n{3, 20}",
   doc = "One step of an LSTM, called with (input, {h, c}); it returns h and c.",
   takes = CELL,
   parameters = cell_parameters(4),

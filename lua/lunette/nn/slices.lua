@@ -1,4 +1,4 @@
---- Slices of containers: the places that "1:3", "::2" or ":-1" names, as Python counts them.
+--- Slices of containers: the positions that "1:3", "::2" or ":-1" names, as Python counts them.
 
 local arguments = require("lunette.arguments")
 
@@ -11,8 +11,8 @@ local function bound(text, default, n, low, high)
   return math.max(low, math.min(high, i))
 end
 
---- Iterates over the places of `text` in 0 ... n - 1; `owner` is named when the text is no slice.
-function slices.places(owner, text, n)
+--- Iterates over the positions of `text` in 0 ... n - 1; `owner` is named when the text is no slice.
+function slices.positions(owner, text, n)
   local from, to, step = text:gsub("%s", ""):match("^(%-?%d*):(%-?%d*):?(%-?%d*)$")
   if not from or from == "-" or to == "-" or step == "-" or tonumber(step) == 0 then
     arguments.fail(("%s: '%s' is no slice; write \"1:3\", \":-1\" or \"::2\""):format(owner, text))

@@ -1,7 +1,7 @@
 --- Schedules made of schedules: ChainedScheduler lets all of them step, SequentialLR one after the other.
 
 local arguments = require("lunette.arguments")
-local object = require("lunette.nn.object")
+local class = require("lunette.class")
 local Scheduler = require("lunette.optim.schedule")
 local ReduceLROnPlateau = require("lunette.optim.plateau")
 
@@ -13,8 +13,8 @@ local combined = {}
 local function checked(self, schedulers, optimizer)
   if #schedulers == 0 then self:refuse("at least one schedule is needed") end
   for i, schedule in ipairs(schedulers) do
-    if not object.isinstance(schedule, Scheduler) then self:refuse("schedulers[%d] must be a schedule, not %s", i, describe(schedule)) end
-    if object.isinstance(schedule, ReduceLROnPlateau) then self:refuse("schedulers[%d] is a ReduceLROnPlateau, whose step needs a metric", i) end
+    if not class.isinstance(schedule, Scheduler) then self:refuse("schedulers[%d] must be a schedule, not %s", i, describe(schedule)) end
+    if class.isinstance(schedule, ReduceLROnPlateau) then self:refuse("schedulers[%d] is a ReduceLROnPlateau, whose step needs a metric", i) end
     optimizer = optimizer or schedule.optimizer
     if not rawequal(schedule.optimizer, optimizer) then self:refuse("schedulers[%d] (%s) belongs to another optimizer", i, schedule.class.__name) end
   end
@@ -32,7 +32,7 @@ function Combined:state_dict()
 end
 
 function Combined:load_state_dict(state_dict)
-  object.check_self(self, Combined, "load_state_dict")
+  class.check_self(self, Combined, "load_state_dict")
   local states = type(state_dict) == "table" and state_dict.schedulers
   if type(states) ~= "table" or #states ~= #self.schedulers then
     self:refuse("schedulers in the state dict must be an array of %d state dicts, not %s", #self.schedulers, describe(states))
@@ -49,22 +49,23 @@ function Combined:load_state_dict(state_dict)
   end
 end
 
-local Chained = Combined:subclass("ChainedScheduler")
+local Chained = class.define("optim.lr_scheduler.ChainedScheduler", {
+  parent = Combined,
+  doc = "Each of the schedules of one optimizer steps, in order, so that their factors multiply.",
+  takes = "schedulers:table, optimizer:any?",
+})
 combined.ChainedScheduler = Chained
 Chained.saved = {"last_lr"}
 
-local parse_chained = arguments.signature("ChainedScheduler", "schedulers:table, optimizer:any?")
-
---- ChainedScheduler(schedulers): each of the schedules of one optimizer steps, in order, so that their factors multiply.
 function Chained:__init(...)
-  local schedulers, optimizer = parse_chained(...)
+  local schedulers, optimizer = Chained.__parse(...)
   self:attach(checked(self, schedulers, optimizer))
   self.schedulers = {unpack(schedulers)}
   self:note_rates()
 end
 
 function Chained:step()
-  object.check_self(self, Chained, "step")
+  class.check_self(self, Chained, "step")
   for _, schedule in ipairs(self.schedulers) do schedule:step() end
   self:note_rates()
 end
@@ -74,11 +75,13 @@ function Chained:restart()
   self:note_rates()
 end
 
-local Sequential = Combined:subclass("SequentialLR")
+local Sequential = class.define("optim.lr_scheduler.SequentialLR", {
+  parent = Combined,
+  doc = "The first schedule steps until the epoch of the first milestone, where the second begins at its epoch 0, and so on.",
+  takes = "optimizer:any, schedulers:table, milestones:ints>=1, last_epoch:int>=-1=-1",
+})
 combined.SequentialLR = Sequential
 Sequential.saved = {"last_epoch", "last_lr", "milestones"}
-
-local parse_sequential = arguments.signature("SequentialLR", "optimizer:any, schedulers:table, milestones:ints>=1, last_epoch:int>=-1=-1")
 
 -- Takes back the first steps that the schedules took when they were made.
 local function undo(schedule)
@@ -96,9 +99,8 @@ local function index_at(self, epoch)
   return index
 end
 
---- SequentialLR(optimizer, schedulers, milestones): the first schedule until the epoch of the first milestone, where the second begins at its epoch 0, ...
 function Sequential:__init(...)
-  local optimizer, schedulers, milestones, last_epoch = parse_sequential(...)
+  local optimizer, schedulers, milestones, last_epoch = Sequential.__parse(...)
   self:attach(optimizer)
   checked(self, schedulers, optimizer)
   self.schedulers, self.milestones = {unpack(schedulers)}, {}
@@ -117,7 +119,7 @@ function Sequential:__init(...)
 end
 
 function Sequential:step()
-  object.check_self(self, Sequential, "step")
+  class.check_self(self, Sequential, "step")
   self.last_epoch = self.last_epoch + 1
   local index = index_at(self, self.last_epoch)
   local schedule = self.schedulers[index]

@@ -1,8 +1,8 @@
 --- L-BFGS (Nocedal, 1980; Liu and Nocedal, 1989), with a line search that meets the strong Wolfe conditions (Nocedal and Wright, 2006, section 3.5).
 
 local arguments = require("lunette.arguments")
+local class = require("lunette.class")
 local create = require("lunette.create")
-local object = require("lunette.nn.object")
 local ops = require("lunette.ops")
 local modes = require("lunette.autograd.modes")
 local Optimizer = require("lunette.optim.optimizer")
@@ -10,7 +10,8 @@ local Optimizer = require("lunette.optim.optimizer")
 local abs, max, min, sqrt, ipairs, type = math.abs, math.max, math.min, math.sqrt, ipairs, type
 
 local LBFGS = Optimizer:subclass("LBFGS")
-LBFGS:options("lr:number>=0=1, max_iter:int>=1=20, max_eval:int>=1?, tolerance_grad:number=1e-7, tolerance_change:number=1e-9, history_size:int>=1=100, "
+LBFGS:options("L-BFGS: step(closure) minimizes what the closure returns, with line_search_fn = \"strong_wolfe\" along a line that meets the Wolfe conditions.",
+  "lr:number>=0=1, max_iter:int>=1=20, max_eval:int>=1?, tolerance_grad:number=1e-7, tolerance_change:number=1e-9, history_size:int>=1=100, "
   .. "line_search_fn:enum(strong_wolfe)?, *, maximize:bool=false")
 
 function LBFGS:add_param_group(group)
@@ -205,7 +206,7 @@ end
 --- step(closure): up to max_iter iterations. The closure clears the gradients, computes the loss, calls backward and returns the loss; it is
 -- called several times. Returns the loss of the first call.
 function LBFGS:step(closure)
-  object.check_self(self, LBFGS, "step")
+  class.check_self(self, LBFGS, "step")
   if type(closure) ~= "function" then self:refuse("step takes a function that computes the loss and its gradients, not %s", arguments.describe(closure)) end
   self:check_group(self.param_groups[1])
   self.stepped = true

@@ -14,24 +14,24 @@ local ipairs = ipairs
 local lr_scheduler = {LRScheduler = Scheduler, ReduceLROnPlateau = plateau}
 for _, name in ipairs{"ChainedScheduler", "SequentialLR"} do lr_scheduler[name] = combined[name] end
 
-local function schedule(name, signature, saved, methods) lr_scheduler[name] = Scheduler.declare(name, signature, saved, methods) end
+local function schedule(name, doc, signature, saved, methods) lr_scheduler[name] = Scheduler.declare(name, doc, signature, saved, methods) end
 
 local function lambdas(self) self.lr_lambda = self:for_groups("lr_lambda", self.lr_lambda) end
 
--- LambdaLR: the initial rate times lr_lambda(epoch), a function or an array of them, one for each group.
-schedule("LambdaLR", "lr_lambda:function|table", {}, {
+schedule("LambdaLR", "The initial rate times lr_lambda(epoch), a function or an array of them, one for each group.",
+  "lr_lambda:function|table", {}, {
   prepare = lambdas,
   next_lr = function(self, _, i) return self.base_lrs[i] * self.lr_lambda[i](self.last_epoch) end,
 })
 
--- MultiplicativeLR: lr is multiplied by lr_lambda(epoch) each epoch.
-schedule("MultiplicativeLR", "lr_lambda:function|table", {}, {
+schedule("MultiplicativeLR", "lr is multiplied by lr_lambda(epoch) each epoch.",
+  "lr_lambda:function|table", {}, {
   prepare = lambdas,
   next_lr = function(self, group, i) return self.initial and group.lr or group.lr * self.lr_lambda[i](self.last_epoch) end,
 })
 
--- StepLR: lr is multiplied by gamma every step_size epochs.
-schedule("StepLR", "step_size:int>=1, gamma:number=0.1", {"step_size", "gamma"}, {
+schedule("StepLR", "lr is multiplied by gamma every step_size epochs.",
+  "step_size:int>=1, gamma:number=0.1", {"step_size", "gamma"}, {
   chains = true,
   next_lr = function(self, group)
     if self.last_epoch == 0 or self.last_epoch % self.step_size ~= 0 then return group.lr end
@@ -39,8 +39,8 @@ schedule("StepLR", "step_size:int>=1, gamma:number=0.1", {"step_size", "gamma"},
   end,
 })
 
--- MultiStepLR: lr is multiplied by gamma at each of the milestones, once more for one that is named twice.
-schedule("MultiStepLR", "milestones:ints>=0, gamma:number=0.1", {"milestones", "gamma"}, {
+schedule("MultiStepLR", "lr is multiplied by gamma at each of the milestones, once more for one that is named twice.",
+  "milestones:ints>=0, gamma:number=0.1", {"milestones", "gamma"}, {
   chains = true,
   prepare = function(self)
     local list = {}
@@ -54,8 +54,8 @@ schedule("MultiStepLR", "milestones:ints>=0, gamma:number=0.1", {"milestones", "
   end,
 })
 
--- ConstantLR: lr is multiplied by factor until total_iters epochs are over.
-schedule("ConstantLR", "factor:number[0,1]=0.3333333333333333, total_iters:int>=0=5", {"factor", "total_iters"}, {
+schedule("ConstantLR", "lr is multiplied by factor until total_iters epochs are over.",
+  "factor:number[0,1]=0.3333333333333333, total_iters:int>=0=5", {"factor", "total_iters"}, {
   chains = true,
   next_lr = function(self, group, i)
     if self.last_epoch == 0 then return group.lr * self.factor end
@@ -64,8 +64,8 @@ schedule("ConstantLR", "factor:number[0,1]=0.3333333333333333, total_iters:int>=
   end,
 })
 
--- LinearLR: the factor of lr goes in a line from start_factor to end_factor, in total_iters epochs.
-schedule("LinearLR", "start_factor:number(0,1]=0.3333333333333333, end_factor:number[0,1]=1, total_iters:int>=0=5",
+schedule("LinearLR", "The factor of lr goes in a line from start_factor to end_factor, in total_iters epochs.",
+  "start_factor:number(0,1]=0.3333333333333333, end_factor:number[0,1]=1, total_iters:int>=0=5",
   {"start_factor", "end_factor", "total_iters"}, {
     chains = true,
     next_lr = function(self, group)
@@ -76,14 +76,14 @@ schedule("LinearLR", "start_factor:number(0,1]=0.3333333333333333, end_factor:nu
     end,
   })
 
--- ExponentialLR: lr is multiplied by gamma each epoch.
-schedule("ExponentialLR", "gamma:number", {"gamma"}, {
+schedule("ExponentialLR", "lr is multiplied by gamma each epoch.",
+  "gamma:number", {"gamma"}, {
   chains = true,
   next_lr = function(self, group) return self.initial and group.lr or group.lr * self.gamma end,
 })
 
--- PolynomialLR: lr falls to 0 in total_iters epochs, as (1 - epoch / total_iters) ^ power.
-schedule("PolynomialLR", "total_iters:int>=1=5, power:number=1", {"total_iters", "power"}, {
+schedule("PolynomialLR", "lr falls to 0 in total_iters epochs, as (1 - epoch / total_iters) ^ power.",
+  "total_iters:int>=1=5, power:number=1", {"total_iters", "power"}, {
   chains = true,
   next_lr = function(self, group)
     local epoch, total = self.last_epoch, self.total_iters
@@ -92,8 +92,8 @@ schedule("PolynomialLR", "total_iters:int>=1=5, power:number=1", {"total_iters",
   end,
 })
 
--- CosineAnnealingLR (Loshchilov and Hutter, 2017, without restarts): lr falls to eta_min along a half cosine of T_max epochs, and rises again.
-schedule("CosineAnnealingLR", "T_max:int>=1, eta_min:number=0", {"T_max", "eta_min"}, {
+schedule("CosineAnnealingLR", "lr falls to eta_min along a half cosine of T_max epochs, and rises again (Loshchilov and Hutter, 2017, without restarts).",
+  "T_max:int>=1, eta_min:number=0", {"T_max", "eta_min"}, {
   chains = true,
   next_lr = function(self, group, i)
     local epoch, period, low, base = self.last_epoch, self.T_max, self.eta_min, self.base_lrs[i]
@@ -106,9 +106,9 @@ schedule("CosineAnnealingLR", "T_max:int>=1, eta_min:number=0", {"T_max", "eta_m
 
 local parse_epoch = arguments.signature("CosineAnnealingWarmRestarts:step", "epoch:number>=0?")
 
--- CosineAnnealingWarmRestarts (Loshchilov and Hutter, 2017): a half cosine of T_0 epochs, then one T_mult times as long, and so on.
--- step(epoch) goes to any epoch, a fraction for one between two.
-schedule("CosineAnnealingWarmRestarts", "T_0:int>=1, T_mult:int>=1=1, eta_min:number=0", {"T_0", "T_mult", "eta_min", "T_i", "T_cur"}, {
+schedule("CosineAnnealingWarmRestarts", "A half cosine of T_0 epochs, then one T_mult times as long, and so on. step(epoch) goes to any epoch, a fraction for one between "
+    .. "two (Loshchilov and Hutter, 2017).",
+  "T_0:int>=1, T_mult:int>=1=1, eta_min:number=0", {"T_0", "T_mult", "eta_min", "T_i", "T_cur"}, {
   prepare = function(self, last_epoch) self.T_i, self.T_cur = self.T_0, last_epoch end,
   next_lr = function(self, _, i)
     return self.eta_min + (self.base_lrs[i] - self.eta_min) * (1 + cos(pi * self.T_cur / self.T_i)) / 2
@@ -166,9 +166,10 @@ local function cycle_height(self)
   return height * scales[self.mode](self, cycle)
 end
 
--- CyclicLR (Smith, 2017): lr goes from base_lr to max_lr in step_size_up batches and back in step_size_down, momentum the other way. The height of
--- a cycle is kept (triangular), halved each time (triangular2), gamma ^ batch (exp_range), or scale_fn(cycle or batch, by scale_mode).
-schedule("CyclicLR", "base_lr:number|table, max_lr:number|table, step_size_up:number>0=2000, step_size_down:number>0?, "
+schedule("CyclicLR", "lr goes from base_lr to max_lr in step_size_up batches and back in step_size_down, momentum the other way. The height of a cycle is "
+    .. "kept (triangular), halved each time (triangular2), gamma ^ batch (exp_range), or scale_fn(cycle or batch, by scale_mode) (Smith, "
+    .. "2017).",
+  "base_lr:number|table, max_lr:number|table, step_size_up:number>0=2000, step_size_down:number>0?, "
   .. "mode:enum(triangular|triangular2|exp_range)=triangular, gamma:number=1, scale_fn:function?, scale_mode:enum(cycle|iterations)=cycle, "
   .. "cycle_momentum:bool=true, base_momentum:number|table=0.8, max_momentum:number|table=0.9",
   {"total_size", "step_ratio", "mode", "gamma", "scale_mode", "cycle_momentum", "base_lr", "max_lr"}, {
@@ -217,9 +218,9 @@ local function phase_at(phases, epoch)
   end
 end
 
--- OneCycleLR (Smith and Topin, 2018): one cycle over all batches: lr rises from max_lr / div_factor to max_lr in the first pct_start of them and falls to
--- the final_div_factor'th part of where it began; momentum goes the other way.
-schedule("OneCycleLR", "max_lr:number|table, total_steps:int>=1?, epochs:int>=1?, steps_per_epoch:int>=1?, pct_start:number[0,1]=0.3, "
+schedule("OneCycleLR", "One cycle over all batches: lr rises from max_lr / div_factor to max_lr in the first pct_start of them and falls to the "
+    .. "final_div_factor'th part of where it began; momentum goes the other way (Smith and Topin, 2018).",
+  "max_lr:number|table, total_steps:int>=1?, epochs:int>=1?, steps_per_epoch:int>=1?, pct_start:number[0,1]=0.3, "
   .. "anneal_strategy:enum(cos|linear)=cos, cycle_momentum:bool=true, base_momentum:number|table=0.85, max_momentum:number|table=0.95, "
   .. "div_factor:number>0=25, final_div_factor:number>0=1e4, three_phase:bool=false",
   {"total_steps", "pct_start", "anneal_strategy", "cycle_momentum", "three_phase"}, {

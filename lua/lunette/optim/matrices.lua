@@ -12,9 +12,9 @@ local max, min, sqrt, ipairs, type = math.max, math.min, math.sqrt, ipairs, type
 local matrices = {}
 
 -- A class whose `update(self, group, p, g, state)` moves one parameter; g is its gradient, turned round to maximize.
-local function define(name, signature)
+local function define(name, doc, signature)
   local class = Optimizer:subclass(name)
-  class:options(signature)
+  class:options(doc, signature)
 
   function class:step_group(group)
     modes.no_grad(function()
@@ -38,9 +38,9 @@ end
 -- The root of the mean square.
 local function rms(x) return (x.dtype == "float64" and x or x:float()):norm():item() / sqrt(x:numel()) end
 
--- Muon (Jordan et al., 2024): momentum, made orthogonal by Newton-Schulz iterations in bfloat16. For the matrices of hidden layers; the other
--- parameters go to an optimizer of their own.
-local Muon = define("Muon", "lr:number>=0=1e-3, weight_decay:number>=0=0.1, momentum:number>=0=0.95, nesterov:bool=true, "
+local Muon = define("Muon", "Muon (Jordan et al., 2024): momentum, made orthogonal by Newton-Schulz iterations in bfloat16. For the matrices of hidden layers; "
+  .. "the other parameters go to an optimizer of their own.",
+  "lr:number>=0=1e-3, weight_decay:number>=0=0.1, momentum:number>=0=0.95, nesterov:bool=true, "
   .. "ns_coefficients:numbers3={3.4445,-4.775,2.0315}, eps:number=1e-7, ns_steps:int[0,99]=5, "
   .. "adjust_lr_fn:enum(original|match_rms_adamw|spectral_unclamped)?")
 
@@ -79,9 +79,9 @@ function Muon:update(group, p, g, state)
   p:add_(step:to(p.dtype), {alpha = -group.lr * ratios[group.adjust_lr_fn or "original"](p.shape[0], p.shape[1])})
 end
 
--- Adafactor (Shazeer and Stern, 2018): mean squares by row and by column for matrices. eps: what keeps the mean square above 0 (lt.None: the dtype's
--- own) and what keeps the step above 0.
-local Adafactor = define("Adafactor", "lr:number>=0=1e-2, beta2_decay:number<=0=-0.8, eps:table?, d:number>=1=1, weight_decay:number>=0=0, *, maximize:bool=false")
+local Adafactor = define("Adafactor", "Adafactor (Shazeer and Stern, 2018): mean squares by row and by column for matrices. eps: what keeps the mean square above 0 "
+  .. "(lt.None: the dtype's own) and what keeps the step above 0.",
+  "lr:number>=0=1e-2, beta2_decay:number<=0=-0.8, eps:table?, d:number>=1=1, weight_decay:number>=0=0, *, maximize:bool=false")
 
 local EPSILON = {float64 = 2 ^ -52, float32 = 2 ^ -23, float16 = 2 ^ -10, bfloat16 = 2 ^ -7}
 

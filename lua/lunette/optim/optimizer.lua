@@ -7,20 +7,25 @@
 local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local base = require("lunette.ffi")
+local catalog = require("lunette.catalog")
+local class = require("lunette.class")
 local create = require("lunette.create")
-local object = require("lunette.nn.object")
 local owned = require("lunette.nn.owned")
 local ffi = require("ffi")
 
 local fail, describe, is_tensor, pointer, C = arguments.fail, arguments.describe, base.is_tensor, base.pointer, base.C
 local type, ipairs, rawequal, setmetatable = type, ipairs, rawequal, setmetatable
 
-local Optimizer = object.class("Optimizer")
-Optimizer.subclass = object.subclass
+local Optimizer = class.define("optim.Optimizer", {
+  doc = "What all optimizers share: a subclass calls self:setup(params, defaults) in __init and defines step_group(group).",
+})
 
 --- Raises an error on behalf of the class: "SGD: ...".
 local function refuse(self, format, ...) fail(("%s: " .. format):format(self.class.__name, ...)) end
 Optimizer.refuse = refuse
+
+-- What declared classes may have (rule.lua, matrices.lua).
+Optimizer.check, Optimizer.fill, Optimizer.advance, Optimizer.update = false, false, false, false
 
 -- Groups ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -86,7 +91,7 @@ local function own(value) return type(value) == "table" and {unpack(value)} or v
 
 --- Adds a table with `params` and, by name, what differs from the defaults.
 function Optimizer:add_param_group(group)
-  object.check_self(self, Optimizer, "add_param_group")
+  class.check_self(self, Optimizer, "add_param_group")
   if type(group) ~= "table" or group.params == nil then refuse(self, "a group is a table with params, not %s", describe(group)) end
   local new = {}
   for key, value in each(self.defaults) do new[key] = own(value) end
@@ -99,6 +104,9 @@ function Optimizer:add_param_group(group)
   self:check_group(new)
   self.param_groups[#self.param_groups + 1] = guarded(self, new)
 end
+
+--- Overridden: lets the parameters of a group take a step.
+function Optimizer:step_group() refuse(self, "there is no step_group; write function %s:step_group(group)", self.class.__name) end
 
 --- Overridden to check the options of a group; called when a group is added or loaded and before each step.
 function Optimizer.check_group() end
@@ -124,15 +132,17 @@ local function option_check(name, signature)
   return assert(loadstring(text, "=lunette options"))(arguments.compile(spec)), spec.names
 end
 
---- Gives a class its options, so that it needs no `__init`: `signature` lists what stands behind `params`, with kinds, ranges and defaults. Groups are held
+--- Gives a class its sentence and its options, so that it needs no `__init`: `signature` lists what stands behind `params`, with kinds, ranges and defaults. Groups are held
 -- to it whenever they are used; `check(self, group)` of the class, if any, refuses what does not go together.
-function Optimizer.options(class, signature)
-  local name, check_values, names = class.__name, nil, nil
-  local parse = arguments.signature(name, "params:any, " .. signature)
-  class.known_options = {}
-  for option in signature:gmatch("([%w_]+):") do class.known_options[option] = true end
+function Optimizer.options(owner, doc, signature)
+  local name, check_values, names = owner.__name, nil, nil
+  local takes = "params:any, " .. signature
+  local parse = arguments.signature(name, takes)
+  catalog.add(owner, {name = "optim." .. name, doc = doc, signature = takes})
+  owner.known_options = {}
+  for option in signature:gmatch("([%w_]+):") do owner.known_options[option] = true end
 
-  function class:check_group(group)
+  function owner:check_group(group)
     if not check_values then check_values, names = option_check(name, signature) end
     for i = 1, #names do
       if group[names[i]] == nil and self.defaults[names[i]] ~= nil then refuse(self, "%s of a group is nil", names[i]) end
@@ -147,7 +157,7 @@ function Optimizer.options(class, signature)
     for i = 1, #names do defaults[names[i]] = (select(i, ...)) end
     self:setup(params, defaults)
   end
-  function class:__init(...) fill(self, parse(...)) end
+  function owner:__init(...) fill(self, parse(...)) end
 end
 
 -- Steps ----------------------------------------------------------------------------------------------------------------------------------
@@ -291,7 +301,7 @@ end
 
 --- Runs `closure`, if any, and hands on what it returns; then lets each group step.
 function Optimizer:step(closure)
-  object.check_self(self, Optimizer, "step")
+  class.check_self(self, Optimizer, "step")
   local loss
   if closure ~= nil then
     if type(closure) ~= "function" then refuse(self, "step takes a function, not %s", describe(closure)) end
@@ -309,7 +319,7 @@ local parse_zero = arguments.signature("zero_grad", "set_to_none:bool=false")
 
 --- Fills all gradients with zeros, or drops them.
 function Optimizer:zero_grad(...)
-  object.check_self(self, Optimizer, "zero_grad")
+  class.check_self(self, Optimizer, "zero_grad")
   local set_to_none = parse_zero(...)
   for _, group in ipairs(self.param_groups) do
     local list = list_of(self, group)
@@ -321,7 +331,7 @@ end
 
 --- {state = {[index] = ...}, param_groups = {...}}: parameters are named by their index over all groups, from 0.
 function Optimizer:state_dict()
-  object.check_self(self, Optimizer, "state_dict")
+  class.check_self(self, Optimizer, "state_dict")
   local out, index = {state = {}, param_groups = {}}, 0
   for g, group in ipairs(self.param_groups) do
     local copy = {}
@@ -409,7 +419,7 @@ end
 
 --- Takes over options and state; parameters are matched by their index. When anything is wrong, nothing is taken over.
 function Optimizer:load_state_dict(state_dict)
-  object.check_self(self, Optimizer, "load_state_dict")
+  class.check_self(self, Optimizer, "load_state_dict")
   if type(state_dict) ~= "table" or type(state_dict.param_groups) ~= "table" or type(state_dict.state) ~= "table" then
     refuse(self, "load_state_dict takes what state_dict returned, not %s", describe(state_dict))
   end

@@ -1,27 +1,29 @@
 --- ReduceLROnPlateau: the rates are multiplied by a factor when a metric stops improving.
 
 local arguments = require("lunette.arguments")
-local object = require("lunette.nn.object")
+local class = require("lunette.class")
 local Scheduler = require("lunette.optim.schedule")
 
 local ipairs, max, huge = ipairs, math.max, math.huge
 
-local ReduceLROnPlateau = Scheduler:subclass("ReduceLROnPlateau")
+local ReduceLROnPlateau = class.define("optim.lr_scheduler.ReduceLROnPlateau", {
+  parent = Scheduler,
+  doc = "After `patience` epochs in which the metric given to step is no better (lower for \"min\") than the best so far, by more than `threshold` (a part of it for "
+    .. "\"rel\"), every rate is multiplied by `factor`, not below `min_lr` (a number, or one for each group) and not by changes of `eps` or less; then `cooldown` "
+    .. "epochs do not count.",
+  takes = "optimizer:any, mode:enum(min|max)=min, factor:number<1=0.1, patience:int>=0=10, threshold:number=1e-4, threshold_mode:enum(rel|abs)=rel, "
+    .. "cooldown:int>=0=0, min_lr:number|table=0, eps:number=1e-8",
+})
 ReduceLROnPlateau.saved = {
   "last_epoch", "last_lr", "mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps", "best", "cooldown_counter",
   "num_bad_epochs",
 }
 
-local parse = arguments.signature("ReduceLROnPlateau", "optimizer:any, mode:enum(min|max)=min, factor:number<1=0.1, patience:int>=0=10, "
-  .. "threshold:number=1e-4, threshold_mode:enum(rel|abs)=rel, cooldown:int>=0=0, min_lr:number|table=0, eps:number=1e-8")
 local parse_step = arguments.signature("ReduceLROnPlateau:step", "metrics:number|tensor")
 
---- ReduceLROnPlateau(optimizer, options): after `patience` epochs in which the metric given to step is no better (lower for "min") than the best so
--- far, by more than `threshold` (a part of it for "rel"), every rate is multiplied by `factor`, not below `min_lr` (a number, or one for each group) and
--- not by changes of `eps` or less; then `cooldown` epochs do not count.
 function ReduceLROnPlateau:__init(...)
   local optimizer
-  optimizer, self.mode, self.factor, self.patience, self.threshold, self.threshold_mode, self.cooldown, self.min_lr, self.eps = parse(...)
+  optimizer, self.mode, self.factor, self.patience, self.threshold, self.threshold_mode, self.cooldown, self.min_lr, self.eps = ReduceLROnPlateau.__parse(...)
   self:attach(optimizer)
   self.min_lr = self:for_groups("min_lr", self.min_lr)
   self.last_epoch, self.cooldown_counter, self.num_bad_epochs = 0, 0, 0
@@ -44,7 +46,7 @@ end
 
 --- step(metrics): once an epoch, with the number that is watched (or a tensor of one element).
 function ReduceLROnPlateau:step(...)
-  object.check_self(self, ReduceLROnPlateau, "step")
+  class.check_self(self, ReduceLROnPlateau, "step")
   local value = parse_step(...)
   if type(value) ~= "number" then value = value:item() end
   self.last_epoch = self.last_epoch + 1

@@ -104,7 +104,7 @@ local function set_fields(class)
   for name in each(class.numbers or {}) do add(name, "number", true) end
 end
 
---- Declares an optimizer of a rule. `signature`: the options behind `params`, with kinds, ranges and defaults, which hold for groups too. `declaration`:
+--- Declares an optimizer of a rule. `doc`: what it does, a sentence. `signature`: the options behind `params`, with kinds, ranges and defaults, which hold for groups too. `declaration`:
 --     rule       its name in kernels/optim.def
 --     fill       fill(values, group, t, state, fresh) sets each scalar of the rule for step t of a parameter (from 1); fresh: its state was just made
 --     optional   {state = function(group)}: states that only some options need
@@ -113,14 +113,14 @@ end
 --     advance    advance(group, t, state) brings those numbers on, after the step
 --     counts     false: the state has no `step`
 --     check      check(self, group) refuses options that do not go together
-function RuleOptimizer.declare(name, signature, declaration)
+function RuleOptimizer.declare(name, doc, signature, declaration)
   rules = rules or read_rules()
   local class = RuleOptimizer:subclass(name)
   for key, value in each(declaration) do class[key] = value end
   class.rule, class.optional, class.layouts, class.values = rules[declaration.rule], declaration.optional or {}, {}, {}
   class.counts = declaration.counts ~= false
   set_fields(class)
-  class:options(signature)
+  class:options(doc, signature)
   return class
 end
 

@@ -6,7 +6,7 @@ local sqrt, max, ipairs = math.sqrt, math.max, ipairs
 
 local rules = {}
 
-local function declare(name, signature, declaration) rules[name] = RuleOptimizer.declare(name, signature, declaration) end
+local function declare(name, doc, signature, declaration) rules[name] = RuleOptimizer.declare(name, doc, signature, declaration) end
 
 local BETAS = "betas:numbers2[0,1)={0.9,0.999}, "
 local MAXIMIZE = ", *, maximize:bool=false"
@@ -23,8 +23,8 @@ local function betas(k, group)
   k.fresh1, k.beta2, k.fresh2 = 1 - group.betas[1], group.betas[2], 1 - group.betas[2]
 end
 
--- Stochastic gradient descent, with momentum (Sutskever et al., 2013), Nesterov's form, dampening and weight decay.
-declare("SGD", "lr:number>=0=1e-3, momentum:number>=0=0, dampening:number=0, weight_decay:number>=0=0, nesterov:bool=false" .. MAXIMIZE, {
+declare("SGD", "Stochastic gradient descent, with momentum (Sutskever et al., 2013), Nesterov's form, dampening and weight decay.",
+  "lr:number>=0=1e-3, momentum:number>=0=0, dampening:number=0, weight_decay:number>=0=0, nesterov:bool=false" .. MAXIMIZE, {
   rule = "sgd", counts = false,
   optional = {momentum_buffer = function(group) return group.momentum ~= 0 end},
   check = function(self, group)
@@ -36,10 +36,11 @@ declare("SGD", "lr:number>=0=1e-3, momentum:number>=0=0, dampening:number=0, wei
   end,
 })
 
--- Adam (Kingma and Ba, 2015), with AMSGrad (Reddi et al., 2018), and AdamW (Loshchilov and Hutter, 2019), whose weight decay is decoupled.
 for _, name in ipairs{"Adam", "AdamW"} do
   local decoupled = name == "AdamW"
-  declare(name, "lr:number>=0=1e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_decay:number>=0=" .. (decoupled and "1e-2" or "0")
+  local doc = decoupled and "Adam whose weight decay is decoupled: it shrinks the parameters themselves (Loshchilov and Hutter, 2019)."
+    or "Adam (Kingma and Ba, 2015), with AMSGrad (Reddi et al., 2018)."
+  declare(name, doc, "lr:number>=0=1e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_decay:number>=0=" .. (decoupled and "1e-2" or "0")
     .. ", amsgrad:bool=false" .. MAXIMIZE .. (decoupled and "" or ", decoupled_weight_decay:bool=false"), {
       rule = "adam",
       optional = {max_exp_avg_sq = function(group) return group.amsgrad end},
@@ -51,8 +52,8 @@ for _, name in ipairs{"Adam", "AdamW"} do
     })
 end
 
--- Adamax (Kingma and Ba, 2015): Adam with the infinity norm.
-declare("Adamax", "lr:number>=0=2e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_decay:number>=0=0" .. MAXIMIZE, {
+declare("Adamax", "Adamax (Kingma and Ba, 2015): Adam with the infinity norm.",
+  "lr:number>=0=2e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_decay:number>=0=0" .. MAXIMIZE, {
   rule = "adamax",
   fill = function(k, group, t)
     common(k, group)
@@ -64,8 +65,8 @@ declare("Adamax", "lr:number>=0=2e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_
 -- The momentum of NAdam's step t.
 local function nadam_momentum(group, t) return group.betas[1] * (1 - 0.5 * 0.96 ^ (t * group.momentum_decay)) end
 
--- NAdam (Dozat, 2016): Adam with Nesterov momentum.
-declare("NAdam", "lr:number>=0=2e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_decay:number>=0=0, momentum_decay:number>=0=4e-3, "
+declare("NAdam", "NAdam (Dozat, 2016): Adam with Nesterov momentum.",
+  "lr:number>=0=2e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_decay:number>=0=0, momentum_decay:number>=0=4e-3, "
   .. "decoupled_weight_decay:bool=false" .. MAXIMIZE, {
     rule = "nadam", numbers = {mu_product = 1},
     fill = function(k, group, t, state)
@@ -79,8 +80,8 @@ declare("NAdam", "lr:number>=0=2e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_d
     advance = function(group, t, state) state.mu_product = state.mu_product * nadam_momentum(group, t) end,
   })
 
--- RAdam (Liu et al., 2020): Adam that begins without the variance, and then rectifies it.
-declare("RAdam", "lr:number>=0=1e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_decay:number>=0=0, decoupled_weight_decay:bool=false" .. MAXIMIZE, {
+declare("RAdam", "RAdam (Liu et al., 2020): Adam that begins without the variance, and then rectifies it.",
+  "lr:number>=0=1e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_decay:number>=0=0, decoupled_weight_decay:bool=false" .. MAXIMIZE, {
   rule = "radam",
   fill = function(k, group, t)
     common(k, group, group.decoupled_weight_decay)
@@ -97,8 +98,8 @@ declare("RAdam", "lr:number>=0=1e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_d
   end,
 })
 
--- Adagrad (Duchi et al., 2011).
-declare("Adagrad", "lr:number>=0=1e-2, lr_decay:number>=0=0, weight_decay:number>=0=0, initial_accumulator_value:number>=0=0, eps:number>=0=1e-10"
+declare("Adagrad", "Adagrad (Duchi et al., 2011).",
+  "lr:number>=0=1e-2, lr_decay:number>=0=0, weight_decay:number>=0=0, initial_accumulator_value:number>=0=0, eps:number>=0=1e-10"
   .. MAXIMIZE, {
     rule = "adagrad", initial = {sum = "initial_accumulator_value"},
     fill = function(k, group, t)
@@ -107,8 +108,8 @@ declare("Adagrad", "lr:number>=0=1e-2, lr_decay:number>=0=0, weight_decay:number
     end,
   })
 
--- Adadelta (Zeiler, 2012).
-declare("Adadelta", "lr:number>=0=1, rho:number[0,1]=0.9, eps:number>=0=1e-6, weight_decay:number>=0=0" .. MAXIMIZE, {
+declare("Adadelta", "Adadelta (Zeiler, 2012).",
+  "lr:number>=0=1, rho:number[0,1]=0.9, eps:number>=0=1e-6, weight_decay:number>=0=0" .. MAXIMIZE, {
   rule = "adadelta",
   fill = function(k, group)
     common(k, group)
@@ -116,8 +117,8 @@ declare("Adadelta", "lr:number>=0=1, rho:number[0,1]=0.9, eps:number>=0=1e-6, we
   end,
 })
 
--- RMSprop (Hinton, 2012), with momentum, and centered (Graves, 2013).
-declare("RMSprop", "lr:number>=0=1e-2, alpha:number>=0=0.99, eps:number>=0=1e-8, weight_decay:number>=0=0, momentum:number>=0=0, centered:bool=false"
+declare("RMSprop", "RMSprop (Hinton, 2012), with momentum, and centered (Graves, 2013).",
+  "lr:number>=0=1e-2, alpha:number>=0=0.99, eps:number>=0=1e-8, weight_decay:number>=0=0, momentum:number>=0=0, centered:bool=false"
   .. MAXIMIZE, {
     rule = "rmsprop",
     optional = {
@@ -130,8 +131,8 @@ declare("RMSprop", "lr:number>=0=1e-2, alpha:number>=0=0.99, eps:number>=0=1e-8,
     end,
   })
 
--- Rprop (Riedmiller and Braun, 1993): the sign of the gradient alone, with a step size for each element.
-declare("Rprop", "lr:number>=0=1e-2, etas:numbers2>0={0.5,1.2}, step_sizes:numbers2={1e-6,50}" .. MAXIMIZE, {
+declare("Rprop", "Rprop (Riedmiller and Braun, 1993): the sign of the gradient alone, with a step size for each element.",
+  "lr:number>=0=1e-2, etas:numbers2>0={0.5,1.2}, step_sizes:numbers2={1e-6,50}" .. MAXIMIZE, {
   rule = "rprop", initial = {step_size = "lr"},
   check = function(self, group)
     if not (group.etas[1] < 1 and group.etas[2] > 1) then
@@ -144,8 +145,8 @@ declare("Rprop", "lr:number>=0=1e-2, etas:numbers2>0={0.5,1.2}, step_sizes:numbe
   end,
 })
 
--- ASGD (Polyak and Juditsky, 1992): SGD whose average, the state `ax`, is the result.
-declare("ASGD", "lr:number>=0=1e-2, lambd:number=1e-4, alpha:number=0.75, t0:number=1e6, weight_decay:number>=0=0" .. MAXIMIZE, {
+declare("ASGD", "ASGD (Polyak and Juditsky, 1992): SGD whose average, the state `ax`, is the result.",
+  "lr:number>=0=1e-2, lambd:number=1e-4, alpha:number=0.75, t0:number=1e6, weight_decay:number>=0=0" .. MAXIMIZE, {
   rule = "asgd", numbers = {eta = "lr", mu = 1},
   fill = function(k, group, _, state)
     common(k, group)
@@ -157,8 +158,8 @@ declare("ASGD", "lr:number>=0=1e-2, lambd:number=1e-4, alpha:number=0.75, t0:num
   end,
 })
 
--- Lion (Chen et al., 2023): the sign of an average of gradients; weight decay is decoupled.
-declare("Lion", "lr:number>=0=1e-4, betas:numbers2[0,1)={0.9,0.99}, weight_decay:number>=0=0" .. MAXIMIZE, {
+declare("Lion", "Lion (Chen et al., 2023): the sign of an average of gradients; weight decay is decoupled.",
+  "lr:number>=0=1e-4, betas:numbers2[0,1)={0.9,0.99}, weight_decay:number>=0=0" .. MAXIMIZE, {
   rule = "lion",
   fill = function(k, group)
     common(k, group, true)

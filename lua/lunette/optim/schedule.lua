@@ -2,20 +2,23 @@
 
 local each = require("lunette.each")
 local arguments = require("lunette.arguments")
-local object = require("lunette.nn.object")
+local class = require("lunette.class")
 local Optimizer = require("lunette.optim.optimizer")
 
 local describe, ipairs, type = arguments.describe, ipairs, type
 
-local Scheduler = object.class("LRScheduler")
-Scheduler.subclass = object.subclass
+local Scheduler = class.define("optim.lr_scheduler.LRScheduler", {
+  doc = "LRScheduler(optimizer, last_epoch = -1), what all schedules share: a class of one's own calls it in its __init, after its fields are set, and defines "
+    .. "get_lr(self), which returns the rates of the groups. last_epoch: -1 to begin, else the epoch after which an earlier schedule of this optimizer goes on.",
+})
 
+--- Raises an error that names the class.
 local function refuse(self, format, ...) arguments.fail(("%s: " .. format):format(self.class.__name, ...)) end
 Scheduler.refuse = refuse
 
 --- Sets the optimizer, after a look whether it is one.
 function Scheduler:attach(optimizer)
-  if not object.isinstance(optimizer, Optimizer) then refuse(self, "an optimizer is needed, not %s", describe(optimizer)) end
+  if not class.isinstance(optimizer, Optimizer) then refuse(self, "an optimizer is needed, not %s", describe(optimizer)) end
   self.optimizer = optimizer
 end
 
@@ -40,8 +43,6 @@ end
 --- Notes the rates in use as those of the last step.
 function Scheduler:note_rates() self.last_lr = current_rates(self) end
 
---- LRScheduler(optimizer, last_epoch = -1): what a class of one's own calls in its `__init`, after its fields are set; it overrides `get_lr`.
--- last_epoch: -1 to begin, else the epoch after which an earlier schedule of this optimizer goes on.
 function Scheduler:__init(optimizer, last_epoch)
   last_epoch = last_epoch or -1
   self:attach(optimizer)
@@ -71,6 +72,10 @@ function Scheduler:get_lr()
   return rates
 end
 
+--- Overridden: completes and checks the fields before the first step.
+function Scheduler.prepare() end
+
+--- Overridden: the rate of a group, the i-th from 1, in the epoch `last_epoch`.
 function Scheduler:next_lr() refuse(self, "get_lr() is missing: a class of schedules defines it") end
 
 --- Goes to an epoch and sets its rates.
@@ -94,7 +99,7 @@ end
 
 --- Once an epoch (or a batch, for schedules that are made so), after the optimizer's steps.
 function Scheduler:step()
-  object.check_self(self, Scheduler, "step")
+  class.check_self(self, Scheduler, "step")
   if self.step_count == 1 and not self.optimizer.stepped then
     io.stderr:write(("warning: %s steps before the optimizer's first step, so the first rate is left out: call optimizer:step() first\n")
       :format(self.class.__name))
@@ -105,7 +110,7 @@ end
 
 --- The rates in use, one for each group.
 function Scheduler:get_last_lr()
-  object.check_self(self, Scheduler, "get_last_lr")
+  class.check_self(self, Scheduler, "get_last_lr")
   return {unpack(self.last_lr)}
 end
 
@@ -117,7 +122,7 @@ local function copy_of(value) return type(value) == "table" and {unpack(value)} 
 
 --- The plain fields by name, those that the class lists in `saved`; functions are not among them.
 function Scheduler:state_dict()
-  object.check_self(self, Scheduler, "state_dict")
+  class.check_self(self, Scheduler, "state_dict")
   local out = {}
   for _, name in ipairs(self.saved) do out[name] = copy_of(self[name]) end
   return out
@@ -134,7 +139,7 @@ end
 
 --- Takes over the fields of a state dict; when anything is wrong, none.
 function Scheduler:load_state_dict(state_dict)
-  object.check_self(self, Scheduler, "load_state_dict")
+  class.check_self(self, Scheduler, "load_state_dict")
   if type(state_dict) ~= "table" then refuse(self, "load_state_dict takes what state_dict returned, not %s", describe(state_dict)) end
   local known = {}
   for _, name in ipairs(self.saved) do
@@ -158,25 +163,25 @@ local function appended(first, second)
 end
 
 --- Declares a schedule: a class below LRScheduler with `methods`, of which `next_lr(self, group, i)` or `get_lr(self)` gives the rates, and
--- `prepare(self, last_epoch)` completes and checks the fields before the first step. `signature` names what stands between `optimizer` and
--- `last_epoch`; each becomes a field. `saved` names the fields of the state dict beside those that all schedules have.
-function Scheduler.declare(name, signature, saved, methods)
-  local class, parent = Scheduler:subclass(name)
-  for key, method in each(methods) do class[key] = method end
-  class.saved = appended(Scheduler.saved, saved)
+-- `prepare(self, last_epoch)` completes and checks the fields before the first step. `doc` says what it does; `signature` names what stands between
+-- `optimizer` and `last_epoch`; each becomes a field. `saved` names the fields of the state dict beside those that all schedules have.
+function Scheduler.declare(name, doc, signature, saved, methods)
   local text = ("optimizer:any, %s, last_epoch:int>=-1=-1"):format(signature)
-  local names, parse = arguments.read(name, text).names, arguments.signature(name, text)
+  local owner = class.define("optim.lr_scheduler." .. name, {parent = Scheduler, doc = doc, takes = text})
+  for key, method in each(methods) do owner[key] = method end
+  owner.saved = appended(Scheduler.saved, saved)
+  local names = arguments.read(name, text).names
   local last = #names
 
   local function fill(self, ...)
     for i = 2, last - 1 do self[names[i]] = (select(i, ...)) end
     local optimizer, last_epoch = (...), (select(last, ...))
     self:attach(optimizer)
-    if self.prepare then self:prepare(last_epoch) end
-    parent.__init(self, optimizer, last_epoch)
+    self:prepare(last_epoch)
+    Scheduler.__init(self, optimizer, last_epoch)
   end
-  function class:__init(...) fill(self, parse(...)) end
-  return class
+  function owner:__init(...) fill(self, owner.__parse(...)) end
+  return owner
 end
 
 return Scheduler

@@ -1,54 +1,49 @@
---- help "softmax", help(lt.softmax): what an operator does and takes, from the operator table.
+--- help "softmax", help(F.relu), help(nn.Linear), help(net): what a public thing takes and does, from the reference.
 
-local each = require("lunette.each")
-local ops = require("lunette.ops")
 local arguments = require("lunette.arguments")
+local reference = require("lunette.reference")
 
 local help = {}
 
---- The text about an operator: its signature and what it does.
-function help.text(info)
-  return ("lt.%s(%s)\n  %s"):format(info.name, ops.signature(info), info.doc)
-end
+-- Several lines, each indented.
+local function indented(text) return "  " .. text:gsub("\n", "\n  ") end
 
-local function find(subject)
-  if type(subject) == "string" then return ops.info[subject] end
-  for _, info in ipairs(ops.list) do
-    if rawget(ops, info.name) == subject then return info end
-  end
-end
-
---- A class of modules or optimizers, a module, or a name: what its constructor takes.
-local function signature(subject)
-  local name = subject
-  if type(subject) == "table" or type(subject) == "userdata" then name = subject.__name or subject.class and subject.class.__name end
-  local text = type(name) == "string" and arguments.signatures[name]
-  return text and ("%s(%s)"):format(name, text)
+--- The text about an entry of the reference: how it is called, what it does, how a layer is called, an example.
+function help.text(entry)
+  local lines = {}
+  for _, signature in ipairs(entry.signatures) do lines[#lines + 1] = ("%s(%s)"):format(entry.name, signature) end
+  lines[#lines + 1] = indented(entry.doc)
+  if entry.forward then lines[#lines + 1] = ("  m = %s(...) is called m(%s)"):format(entry.name, entry.forward) end
+  if entry.example then lines[#lines + 1] = indented(entry.example) end
+  return table.concat(lines, "\n")
 end
 
 local function names()
   local list = {}
-  for _, info in ipairs(ops.list) do list[#list + 1] = info.name end
-  for name in each(arguments.signatures) do
-    if not ops.info[name] then list[#list + 1] = name end
-  end
-  table.sort(list)
+  for i, entry in ipairs(reference.entries()) do list[i] = entry.name end
   return list
 end
 
---- Prints what is known about an operator, a class or a function, by name or as the thing itself; alone it lists all names.
+-- Bare and qualified names, for hints.
+local function near(subject)
+  local list, seen = names(), {}
+  for i = 1, #list do
+    local short = list[i]:match("[%w_]+$")
+    if not seen[short] then list[#list + 1], seen[short] = short, true end
+  end
+  return arguments.hint(subject, list)
+end
+
+--- Prints what is known about a function, a class, a module, an optimizer, or what stands under a name, "F.relu" or only "relu"; alone it lists all names.
 function help.help(subject)
-  local info, text = find(subject), signature(subject)
   if subject == nil then
     print(table.concat(names(), " "))
     print("help \"name\" tells more about one of them")
-  elseif info then
-    print(help.text(info))
-  elseif text then
-    print(text)
-  else
-    print(("nothing is known about %s%s"):format(tostring(subject), arguments.hint(subject, names())))
+    return
   end
+  local found = reference.find(subject)
+  for _, entry in ipairs(found) do print(help.text(entry)) end
+  if #found == 0 then print(("nothing is known about %s%s"):format(tostring(subject), near(subject))) end
 end
 
 return help

@@ -35,9 +35,10 @@ end
 return function(_, define)
   define("embedding", {
     doc = "Rows of weight at the ids input; the row padding_idx gets no gradient, rows longer than max_norm are first shortened in place. "
-      .. "Gradients are dense, also with sparse = true.",
+      .. "Gradients are dense: sparse = true is refused.",
     takes = "input:tensor, weight, padding_idx?, max_norm:number?, norm_type:number=2, scale_grad_by_freq:bool=false, sparse:bool=false",
-    call = function(ids, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
+    call = function(ids, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+      if sparse then fail("embedding: there are no sparse gradients; leave sparse = true out") end
       ids = integers("embedding", "ids", ids)
       if weight._p.ndim ~= 2 then fail(("embedding: weight must have 2 dimensions, not shape %s"):format(tostring(weight.shape))) end
       if max_norm and ids:numel() > 0 then shorten_rows(weight, ids, max_norm, norm_type) end

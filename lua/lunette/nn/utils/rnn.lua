@@ -5,9 +5,9 @@
 -- 0 are allowed; the sequences are then counted by sorted_indices, as batch_sizes count only those that have a step.
 
 local arguments = require("lunette.arguments")
+local class = require("lunette.class")
 local create = require("lunette.create")
 local define = require("lunette.define")
-local object = require("lunette.nn.object")
 local ops = require("lunette.ops")
 
 local fail, is_tensor = arguments.fail, arguments.is_tensor
@@ -19,11 +19,14 @@ local function longs(values, device) return create.tensor(values, {dtype = "int6
 
 -- PackedSequence -------------------------------------------------------------------------------------------------------------------------
 
-local PackedSequence = object.class("PackedSequence")
+local PackedSequence = class.define("nn.utils.rnn.PackedSequence", {
+  doc = "What pack_padded_sequence and pack_sequence return: the elements step by step, and how many sequences have each step.",
+  takes = "data:tensor, batch_sizes:tensor, sorted_indices:tensor?, unsorted_indices:tensor?",
+  example = "> packed = nn.utils.rnn.pack_sequence{lt.tensor{1, 2, 3}, lt.tensor{4, 5}, lt.tensor{6}}\n> packed.data, packed.batch_sizes\n"
+    .. "tensor([1., 4., 6., 2., 5., 3.])\ntensor([3, 2, 1])",
+})
 rnn.PackedSequence = PackedSequence
 PackedSequence.is_packed = true
-
-local parse_packed = arguments.signature("PackedSequence", "data:tensor, batch_sizes:tensor, sorted_indices:tensor?, unsorted_indices:tensor?")
 
 declare("invert_permutation", {
   doc = "The permutation that undoes another; nil for nil.",
@@ -35,7 +38,7 @@ declare("invert_permutation", {
 })
 
 function PackedSequence:__init(...)
-  local data, batch_sizes, sorted_indices, unsorted_indices = parse_packed(...)
+  local data, batch_sizes, sorted_indices, unsorted_indices = PackedSequence.__parse(...)
   if batch_sizes.dtype ~= "int64" or #batch_sizes.shape ~= 1 then
     fail(("PackedSequence: batch_sizes must be an int64 vector, not %s"):format(arguments.describe(batch_sizes)))
   end
@@ -54,7 +57,7 @@ end
 
 --- The same sequences with data of another dtype or on another device; the arguments are those of a tensor's `to`.
 function PackedSequence:to(...)
-  object.check_self(self, PackedSequence, "to")
+  class.check_self(self, PackedSequence, "to")
   local data = self.data:to(...)
   if data == self.data then return self end
   local function there(indices) return indices and indices:to{device = data.device} end
@@ -65,6 +68,7 @@ for name, dtype in require("lunette.each")({
   float = "float32", double = "float64", half = "float16", bfloat16 = "bfloat16", char = "int8", short = "int16", int = "int32", long = "int64",
   byte = "uint8",
 }) do
+  --- The same sequences in the dtype that the method names.
   PackedSequence[name] = function(self) return self:to(dtype) end
 end
 
