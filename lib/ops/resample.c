@@ -139,6 +139,7 @@ static bool allocate(ln_rule *r, band *b, ln_tensor **parts) {
   b->start = whole[0];
   b->count = whole[1];
   b->weight = (double *)parts[2]->data;
+  memset(b->start, 0, (size_t)b->out * sizeof *b->start);
   memset(b->count, 0, (size_t)b->out * sizeof *b->count);
   memset(b->weight, 0, (size_t)(b->out * b->taps) * sizeof *b->weight);
   return r_ok(r);
