@@ -1,10 +1,10 @@
 --- Hot loops over tensors are compiled by LuaJIT: a binding that a trace cannot pass through costs ten times as much and fails no other spec.
 -- They run in a fresh process, for what LuaJIT has once given up stays so until the process ends. When it tries again after a trace that it gave up
--- for a reason of the moment is partly chance, so a loop has three processes to be compiled in.
+-- for a reason of the moment is partly chance, so a loop has five processes to be compiled in.
 
 local here = debug.getinfo(1, "S").source:match("^@(.*)compiled_spec%.lua$")
 local COMMAND = ("LUA_PATH='%slua/?.lua;%slua/?/init.lua;;' luajit '%scompiled_loops.lua' 2>&1"):format(here .. "../", here .. "../", here)
-local TRIES = 3
+local TRIES = 5
 
 -- The names of the loops in order, and by name "compiled" or why not.
 local function run()
