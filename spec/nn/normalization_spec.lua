@@ -1,23 +1,9 @@
 --- Normalisation beyond the cases of fixtures/layers: derivatives, errors, inputs without elements, half types.
 
 local lt = require("lunette")
+local checks = require("spec.nn.checks")
 local nn, F = lt.nn, lt.nn.functional
-
-local function double(...)
-  local x = lt.arange(lt.Size{...}:numel(), {dtype = "float64"})
-  return (x * 0.7):sin():add(x * 1e-3):reshape(...):requires_grad_()
-end
-
-local function differentiable(fn, ...)
-  assert.is_true(lt.autograd.gradcheck(fn, {...}))
-  assert.is_true(lt.autograd.gradgradcheck(fn, {...}))
-end
-
-local function refuses(text, fn)
-  local ok, message = pcall(fn)
-  assert.is_false(ok)
-  assert.is_truthy(tostring(message):find(text, 1, true), message)
-end
+local double, differentiable, refuses = checks.double, checks.differentiable, checks.refuses
 
 describe("normalisation by groups, instances and neighbours", function()
   it("has the derivatives of first and second order that finite differences show", function()

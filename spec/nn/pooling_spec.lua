@@ -1,26 +1,9 @@
 --- Pooling, unpooling and padding beyond the cases of fixtures/layers: errors, sizes that depend on the input, derivatives of the functions of F.
 
 local lt = require("lunette")
-local waited = require("spec.waited")
+local checks = require("spec.nn.checks")
 local nn, F = lt.nn, lt.nn.functional
-
-local function shape(t) return {t.shape:unpack()} end
-
-local function double(...)
-  local x = lt.arange(lt.Size{...}:numel(), {dtype = "float64"})
-  return (x * 0.7):sin():add(x * 1e-3):reshape(...):requires_grad_()
-end
-
-local function differentiable(fn, ...)
-  assert.is_true(lt.autograd.gradcheck(fn, {...}))
-  assert.is_true(lt.autograd.gradgradcheck(fn, {...}))
-end
-
-local function refuses(text, fn)
-  local ok, message = waited(fn)
-  assert.is_false(ok)
-  assert.is_truthy(tostring(message):find(text, 1, true), message)
-end
+local shape, double, differentiable, refuses = checks.shape, checks.double, checks.differentiable, checks.refuses
 
 describe("pooling", function()
   it("has the derivatives of first and second order that finite differences show", function()
