@@ -13,55 +13,27 @@ static void set_dtype(ln_layer *l) {
   l->dtype = l->out == LN_FLOAT64 ? LN_FLOAT64 : LN_FLOAT32;
 }
 
-static ln_layer lstm_of(ln_rule *r) {
-  ARGS(lstm_layer);
-  ln_layer l = {.mode = LN_LSTM,
-                .reverse = r_bool(r, a_reverse),
-                .x = input,
-                .h0 = h0,
-                .c0 = c0,
-                .sizes = batch_sizes,
-                .w_ih = weight_ih,
-                .w_hh = weight_hh,
-                .b_ih = bias_ih,
-                .b_hh = bias_hh,
-                .w_hr = weight_hr,
-                .i_sizes = i_batch_sizes};
-  set_dtype(&l);
-  return l;
-}
+/* A layer from the operands and attributes that all rows have; what else a row has follows. */
+#define LAYER(op, ...)                           \
+  ARGS(op);                                      \
+  ln_layer l = {.reverse = r_bool(r, a_reverse), \
+                .x = input,                      \
+                .h0 = h0,                        \
+                .sizes = batch_sizes,            \
+                .w_ih = weight_ih,               \
+                .w_hh = weight_hh,               \
+                .b_ih = bias_ih,                 \
+                .b_hh = bias_hh,                 \
+                .i_sizes = i_batch_sizes,        \
+                __VA_ARGS__};                    \
+  set_dtype(&l);                                 \
+  return l
 
-static ln_layer gru_of(ln_rule *r) {
-  ARGS(gru_layer);
-  ln_layer l = {.mode = LN_GRU,
-                .reverse = r_bool(r, a_reverse),
-                .x = input,
-                .h0 = h0,
-                .sizes = batch_sizes,
-                .w_ih = weight_ih,
-                .w_hh = weight_hh,
-                .b_ih = bias_ih,
-                .b_hh = bias_hh,
-                .i_sizes = i_batch_sizes};
-  set_dtype(&l);
-  return l;
-}
+static ln_layer lstm_of(ln_rule *r) { LAYER(lstm_layer, .mode = LN_LSTM, .c0 = c0, .w_hr = weight_hr); }
 
-static ln_layer rnn_of(ln_rule *r) {
-  ARGS(rnn_layer);
-  ln_layer l = {.mode = r_int(r, a_nonlinearity) ? LN_RNN_RELU : LN_RNN_TANH,
-                .reverse = r_bool(r, a_reverse),
-                .x = input,
-                .h0 = h0,
-                .sizes = batch_sizes,
-                .w_ih = weight_ih,
-                .w_hh = weight_hh,
-                .b_ih = bias_ih,
-                .b_hh = bias_hh,
-                .i_sizes = i_batch_sizes};
-  set_dtype(&l);
-  return l;
-}
+static ln_layer gru_of(ln_rule *r) { LAYER(gru_layer, .mode = LN_GRU); }
+
+static ln_layer rnn_of(ln_rule *r) { LAYER(rnn_layer, .mode = r_int(r, a_nonlinearity) ? LN_RNN_RELU : LN_RNN_TANH); }
 
 /* Rows of the weights for one of `hidden`. */
 static int64_t blocks_of(int mode) { return mode == LN_LSTM ? 4 : mode == LN_GRU ? 3 : 1; }
