@@ -91,18 +91,29 @@ local function read_expected(line)
   return out
 end
 
---- All cases in order, each with what PyTorch makes of it as `expected` (nil: our own).
-function cases.all()
-  local lines, list = {}, {}
-  for line in io.lines(folder .. "expected.txt") do lines[#lines + 1] = line end
-  for line in io.lines(folder .. "cases.txt") do
+-- The cases of one family, each with what PyTorch makes of it.
+local function read_family(family, list)
+  local expected = io.lines(folder .. "expected/" .. family .. ".txt")
+  local hint = "expected/" .. family .. ".txt does not fit: run spec/fixtures/layers/generate.py " .. family
+  for line in io.lines(folder .. family .. ".txt") do
     if line ~= "" and line:sub(1, 1) ~= "#" then
       local case = read_case(line)
       list[#list + 1] = case
-      case.expected = read_expected(assert(lines[#list], "expected.txt is too short: run spec/fixtures/layers/generate.py"))
-      assert((case.expected == nil) == case.own, "expected.txt does not fit cases.txt: run spec/fixtures/layers/generate.py")
+      case.expected = read_expected(assert(expected(), hint))
+      assert((case.expected == nil) == case.own, hint)
     end
   end
+  assert(not expected(), hint)
+end
+
+--- All cases in order, each with what PyTorch makes of it as `expected` (nil: our own).
+function cases.all()
+  local list, files = {}, io.popen("ls " .. folder)
+  for name in files:lines() do
+    local family = name:match("^(%w+)%.txt$")
+    if family then read_family(family, list) end
+  end
+  files:close()
   return list
 end
 

@@ -125,7 +125,7 @@ describe("of every layer", function()
 
     it(name .. " there is a sentence, a case, and a class that says so", function()
       assert.matches("^.+%.$", declaration.doc)
-      assert(first_case(name), "fixtures/layers/cases.txt has no case of " .. name)
+      assert(first_case(name), "fixtures/layers has no case of " .. name)
       assert.are.equal("class " .. name, tostring(nn[name]))
     end)
 
