@@ -8,7 +8,7 @@
 
 #include "../lib/lunette.h"
 
-#define LN_KERNELS_VERSION 4
+#define LN_KERNELS_VERSION 5
 #define LN_LOOP_OPERANDS 6
 
 /* A nest of loops over operands of one broadcast shape. Dimensions are collapsed where all operands allow; the last is the innermost.
@@ -254,6 +254,31 @@ typedef struct ln_recurrent {
   char *dh, *dc;           /* as h and c */
   char *dout, *dfull;      /* with a projection: [rows, size], [batch, hidden] */
 } ln_recurrent;
+
+/* Connectionist temporal classification (Graves et al., 2006): the loss of a sequence is -log of the probability of all paths through its steps that
+ * read as its labels, where repetitions and then blanks are left out. State s of a sequence is label s / 2 where s is odd, else a blank. All of dtype
+ * float32 or float64; x holds log-probabilities, its classes one after another, the other strides in elements.
+ *
+ * ctc writes alpha, the logarithm of the probability of all paths from the first step that are in a state after a step, a row of `width` a step whose
+ * first LN_CTC_MARGIN numbers are -inf, and the losses. ctc_dx reads alpha and writes dx for all steps: that of a loss of log_softmax, which makes the
+ * gradients of a step's classes sum to 0. */
+enum { LN_CTC_MARGIN = 2, LN_CTC_ROOM = 5 };
+
+typedef struct ln_ctc {
+  int dtype;
+  bool zero_infinity; /* a loss that is infinite is 0, and its gradient */
+  int64_t steps, batch, classes, blank;
+  int64_t width;                                         /* LN_CTC_MARGIN + 2 * most labels + 1 */
+  const int64_t *targets;                                /* labels of all sequences */
+  const int64_t *input_lengths, *target_lengths, *first; /* [batch], on the device: steps, labels, where the labels begin */
+  const char *x;
+  int64_t x_step, x_batch;
+  double *room;       /* [batch, LN_CTC_ROOM * width], to work in */
+  char *alpha, *loss; /* [batch, steps, width], [batch] */
+  const char *dloss;  /* [batch] */
+  char *dx;
+  int64_t dx_step, dx_batch;
+} ln_ctc;
 
 /* Work along `size` of [outer, size, inner], contiguous: x -> out, and for softmax_dx y, dy -> out. */
 typedef struct ln_rows {

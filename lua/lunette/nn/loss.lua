@@ -89,4 +89,9 @@ define("CrossEntropyLoss", {
   buffers = {"weight"},
 })
 
+define("CTCLoss", {
+  of = "ctc_loss", takes = "blank, reduction, zero_infinity",
+  input = "log_probs:tensor, targets:tensor, input_lengths:any, target_lengths:any",
+})
+
 return loss

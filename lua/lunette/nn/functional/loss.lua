@@ -117,6 +117,18 @@ local function reduced(losses, reduction)
   return reduction == "sum" and losses:sum() or losses:mean()
 end
 
+-- What ctc_loss is given as lengths, as an int64 vector on the cpu.
+local function lengths(what, given)
+  if arguments.is_tensor(given) then return integers("ctc_loss", what, given):detach():to("cpu"):reshape(-1):contiguous() end
+  if arguments.is_size(given) then given = given:totable() end
+  local whole = type(given) == "table"
+  for _, n in ipairs(whole and given or {}) do whole = whole and arguments.is_int(n) end
+  if not whole then
+    fail(("ctc_loss: %s must be a tensor, an array or a Size of whole numbers, one for each sequence, got %s"):format(what, arguments.describe(given)))
+  end
+  return require("lunette.create").tensor(given, {dtype = "int64", device = "cpu"})
+end
+
 return function(F, define)
   for name, given in each(simple) do
     local takes, check = given[1], given[2]
@@ -158,5 +170,21 @@ return function(F, define)
       if target._p.ndim ~= input._p.ndim then target = integers("cross_entropy", "labels", target) end
       return (ops.cross_entropy(input, target, weight, ignore_index, reduction_of(size_average, reduce, reduction), label_smoothing))
     end,
+  })
+
+  define("ctc_loss", {
+    doc = "Connectionist temporal classification (Graves et al., 2006): -log of the probability that log_probs, [T, N, C] or [T, C], read as targets, where "
+      .. "repetitions of a class and then blanks are left out. targets holds classes [N, S], or those of all sequences one after another; the lengths "
+      .. "are tensors, arrays or Sizes. The gradient is that of a loss of log_softmax; there is no second one.",
+    takes = "log_probs, targets, input_lengths:any, target_lengths:any, blank, reduction, zero_infinity",
+    call = function(log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity)
+      targets = integers("ctc_loss", "targets", targets)
+      return (ops.ctc_loss(log_probs, targets, lengths("input_lengths", input_lengths), lengths("target_lengths", target_lengths), blank, reduction,
+        zero_infinity))
+    end,
+    example = [[
+> log_probs = lt.zeros(4, 1, 3):log_softmax(-1)
+> F.ctc_loss(log_probs, lt.LongTensor{ {1, 2} }, {4}, {2}, {reduction = "sum"})
+tensor(1.6864)]],
   })
 end
