@@ -356,6 +356,35 @@ typedef struct ln_step {
   double scalars[LN_STEP_SCALARS];
 } ln_step;
 
+/* What LAPACK does with matrices. They lie by columns, one behind the other, of dtype float32 or float64; r is the smaller one of m and n. */
+enum ln_lapack_kind {
+  LN_LAPACK_LU,         /* a [m, n] becomes its factors, pivots [r] says which rows were exchanged */
+  LN_LAPACK_LU_SOLVE,   /* b [n, k] becomes the solution of what LN_LAPACK_LU made of a [n, n] */
+  LN_LAPACK_TRIANGULAR, /* b [n, k] becomes the solution of a [n, n], of which one triangle is looked at */
+  LN_LAPACK_CHOLESKY,   /* the lower triangle of a [n, n] becomes its factor */
+  LN_LAPACK_QR,         /* a [m, n] becomes R and the reflectors, b [r] their factors */
+  LN_LAPACK_Q,          /* a [m, n], of which k columns are reflectors with factors b [k], becomes Q */
+  LN_LAPACK_SVD,        /* a [m, n] is lost; b [r] the singular values, with `vectors` u [m, k] and v [r or n, n], k being r or m */
+  LN_LAPACK_EIGH,       /* a [n, n], of which the lower triangle is looked at, becomes the eigenvectors, with `vectors`; b [n] the eigenvalues */
+  LN_LAPACK_LSTSQ       /* a [m, n] is lost; b [m or n, k] becomes the solution of least squares, ranks [1] the rank where singular values, or pivots
+                           of R, below rcond times the largest count as 0 */
+};
+
+/* Linear algebra on the host, `batch` times: it is no kernel of a device, rules bring the matrices here. The first matrix that has no result is
+ * `failed`, -1 for none, and `reason` what LAPACK says about it, or LN_LAPACK_INFINITE. */
+enum { LN_LAPACK_INFINITE = -100, LN_LAPACK_NO_MEMORY = -101 };
+typedef struct ln_lapack {
+  int kind, dtype;
+  int64_t batch, m, n, k;
+  char *a, *b, *u, *v;
+  int32_t *pivots;
+  int64_t *ranks;
+  bool upper, unit, vectors; /* triangular: which triangle, with ones on its diagonal */
+  double rcond;
+  int64_t failed;
+  int reason;
+} ln_lapack;
+
 /* The failure that says just that: collecting garbage and trying again may help. */
 #define LN_OUT_OF_MEMORY "out of memory"
 
@@ -390,6 +419,8 @@ const char *ln_cpu_isa(void);
 /* Opens the library unless that is done; NULL, or why it cannot be used. */
 const char *ln_openblas_failure(void);
 const char *ln_onednn_failure(void);
+/* NULL, or why there is no LAPACK. */
+const char *ln_cpu_lapack(ln_lapack *work);
 
 /* The one symbol that a device plug-in exports: fills the table and returns NULL, or says why it cannot. */
 typedef const char *(*ln_plugin_init_fn)(ln_kernels *table, int *device_count);

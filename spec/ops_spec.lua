@@ -109,6 +109,7 @@ end
 
 local SIZES = lt.LongTensor{3, 2, 1}:to("cpu") -- sequences in each step of packed ones
 local ROWS = sample({low = 0.3, high = 1.7}, {2, 5}, 2) -- what a first input of this shape is
+local EYE = lt.eye(3, {dtype = "float64"})
 
 --- name -> function of float64 inputs, and the shapes of these.
 local structured = {
@@ -129,6 +130,23 @@ local structured = {
   vectors = {function(a, b) return a:matmul(b) end, {3}, {3}},
   addmm = {function(c, a, b) return lt.addmm(c, a, b, 0.5, 2) end, {2}, {3, 2}, {2, 2}},
   linear = {function(x, w, b) return lt.linear(x, w, b) end, {2, 2, 3}, {4, 3}, {4}},
+  linalg_qr = {function(x)
+    local q, r = lt.linalg.qr(x)
+    return lt.cat({q * q * q, r}, 1)
+  end, {2, 4, 3}},
+  linalg_qr_of_wide_matrices = {function(x)
+    local q, r = lt.linalg.qr(x, "complete")
+    return lt.cat({q * q * q, r}, -1)
+  end, {3, 5}},
+  linalg_qr_without_q = {function(x) return (select(2, lt.linalg.qr(x, "r"))) end, {3, 2}},
+  linalg_householder_product = {function(x, tau) return lt.linalg.householder_product(x, tau) end, {2, 4, 3}, {2, 2}},
+  solve_triangular = {function(a, b) return lt.linalg.solve_triangular(a, b, {upper = true}) end, {3, 3}, {2, 3, 2}},
+  solve_triangular_from_the_right = {function(a, b) return lt.linalg.solve_triangular(a, b, {upper = false, left = false, unitriangular = true}) end,
+    {2, 3, 3}, {2, 3}},
+  solve_matrices = {function(a, b) return ops.solve_matrices(a + EYE, b) end, {3, 3}, {2, 3, 2}},
+  linalg_solve = {function(a, b) return lt.linalg.solve(a + EYE, b) end, {2, 3, 3}, {2, 3}},
+  linalg_solve_from_the_right = {function(a, b) return lt.linalg.solve(a + EYE, b, {left = false}) end, {3, 3}, {2, 3}},
+  matrix_exp = {function(x) return lt.matrix_exp(x) end, {2, 3, 3}},
   softmax = {function(x) return x:softmax(0) end, {3, 2}},
   log_softmax = {function(x) return x:log_softmax(1) end, {2, 3}},
   cat = {function(a, b) return lt.cat({a, b}, 1) end, {2, 1}, {2, 3}},

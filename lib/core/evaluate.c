@@ -298,7 +298,7 @@ static void run_builtin(machine *m, const ln_instruction *i) {
   for (int k = i->n - 1; k >= 0; k--) args[k] = m->stack[--m->top];
   ln_tensor *x = args[0].kind == V_TENSOR ? args[0].t : NULL;
   int dim;
-  if (!x && i->a != LN_FN_HAS) {
+  if (!x && i->a != LN_FN_HAS && i->a != LN_FN_FILLED) {
     r_fail(r, "its text in ops.def asks for the shape of what is no tensor");
     push(m, V_NONE);
   } else {
@@ -315,6 +315,7 @@ static void run_builtin(machine *m, const ln_instruction *i) {
     case LN_FN_LAST_DIMS: push_dims(m, x->ndim - args[1].n, x->ndim, -1); break;
     case LN_FN_CONSTANT: push_owned(m, r_look(r, x, x->shape, x->stride, x->ndim, 0)); break;
     case LN_FN_CORNER: push_owned(m, corner(r, x, args[1].t)); break;
+    case LN_FN_FILLED: push_owned(m, x ? x : r_zeros(r, args[1].t->shape, args[1].t->ndim, args[1].t->dtype)); break;
     case LN_FN_SPREAD: push_owned(m, r_spread(r, x, dims_mask(m, &args[2], args[1].t->ndim), args[1].t->ndim)); break;
     default: push_owned(m, x->dtype == LN_FLOAT64 ? x : r_to(r, x, LN_FLOAT32));
     }

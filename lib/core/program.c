@@ -167,7 +167,7 @@ static void push_named(parser *s, const char *name, int length) {
     if (!s->geometry) now->out |= 1u << i;
   } else if ((i = numbered(name, length, "g")) >= 0) {
     emit(s, LN_PUSH_GRADIENT, i);
-    now->gradient |= 1u << i;
+    if (!s->geometry) now->gradient |= 1u << i;
   } else if ((i = numbered(name, length, "extra")) >= 0) {
     emit(s, LN_PUSH_EXTRA, i);
   } else if (!choice(s, name, length) && !constant(s, name, length)) {
@@ -197,6 +197,7 @@ static const struct {
   [LN_FN_IS_FLOATING] = {"is_floating", 1, 1},
   [LN_FN_LAST_DIMS] = {"last_dims", 2, 1},
   [LN_FN_CONSTANT] = {"constant", 1, 0},
+  [LN_FN_FILLED] = {"filled", 2, 1},
 };
 
 static void call_function(parser *s, int f) {

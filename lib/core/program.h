@@ -69,6 +69,7 @@ enum ln_builtin {
   LN_FN_LAST_DIMS,   /* last_dims(x, list): as many dims from the end as the list is long */
   LN_FN_CONSTANT,    /* constant(t): t as if it did not depend on anything */
   LN_FN_NUMBER,      /* K(n): n */
+  LN_FN_FILLED,      /* filled(g1, y1): the gradient of an output, zeros where none came */
   LN_FN_COUNT_OF_ALL
 };
 

@@ -208,13 +208,20 @@ static ln_op_row *find(const char *name, size_t n) {
   return NULL;
 }
 
-/* Forms called name_something exist under the overload's name alone. */
+/* Does the form say what the overload is called, package_name of package.name or name_something of name? */
+static bool is_called_after(const char *form, size_t n, const ln_overload *o) {
+  size_t length = strlen(o->name), package = strcspn(o->name, ".");
+  if (package == length) return n > length && strncmp(form, o->name, length) == 0 && form[length] == '_';
+  return n == length && strncmp(form, o->name, package) == 0 && form[package] == '_' &&
+         strncmp(form + package + 1, o->name + package + 1, n - package - 1) == 0;
+}
+
+/* Such forms exist under the overload's name alone. */
 static void name_forms(const ln_overload *o) {
-  size_t length = strlen(o->name);
   for (const char *p = o->forms; *p; p += strspn(p, ", ")) {
     size_t n = strcspn(p, ", ");
     ln_op_row *r = find(p, n);
-    if (r && strncmp(p, o->name, length) == 0 && p[length] == '_') r->info.public_name = o->name;
+    if (r && is_called_after(p, n, o)) r->info.public_name = o->name;
     p += n;
   }
 }

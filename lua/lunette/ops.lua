@@ -101,14 +101,18 @@ local function rows()
   return list
 end
 
---- The names of all operators and overloads that scripts see.
-function ops.names()
+--- The names of all operators and overloads that scripts see; of a package, those of its members: "qr" for linalg.qr.
+function ops.names(package)
   local list = {}
+  local function add(name)
+    local inside, member = name:match("^(.-)%.(.+)$")
+    if inside == package then list[#list + 1] = member or name end
+  end
   for name in each(ids) do
-    if not is_hidden(name) then list[#list + 1] = name end
+    if not is_hidden(name) then add(name) end
   end
   for name in each(overloads) do
-    if not ids[name] then list[#list + 1] = name end
+    if not ids[name] then add(name) end
   end
   return list
 end
