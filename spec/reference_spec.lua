@@ -49,6 +49,12 @@ describe("the reference", function()
     end
   end)
 
+  it("has no example of what does not exist", function()
+    local names = {}
+    for _, entry in ipairs(reference.entries()) do names[entry.name] = true end
+    for name in pairs(reference.examples()) do assert.is_true(names[name] == true, name) end
+  end)
+
   it("is found by qualified name, by all names that end in a bare one, by function, by class and by object", function()
     assert.are.same({"F.relu"}, found("F.relu"))
     assert.are.same({"F.relu"}, found("lt.nn.functional.relu"))
@@ -81,7 +87,7 @@ end)
 
 describe("help", function()
   it("shows how a thing is called and what it does", function()
-    assert.are.equal("nn.init.constant_(tensor:tensor, val:scalar)\n  Fills with val.", shown("nn.init.constant_"))
+    assert.are.equal("nn.init.constant_(tensor:tensor, val:scalar)\n  Fills with val.\n  > nn.init.constant_(lt.empty(2), 0.3)\n  tensor([0.3000, 0.3000])", shown("nn.init.constant_"))
     local text = shown(nn.Linear)
     assert.matches("^nn%.Linear%(in_features:int>=0, out_features:int>=0, bias:bool=true", text)
     assert.matches("m = nn.Linear(...) is called m(input:tensor)", text, 1, true)

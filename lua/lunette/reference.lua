@@ -59,6 +59,22 @@ local function parsed_by(fn, name)
   end
 end
 
+-- Examples -------------------------------------------------------------------------------------------------------------------------------
+
+local root = debug.getinfo(1, "S").source:match("^@?(.*)reference%.lua$")
+
+--- name -> what is typed at the prompt after "> " and what that prints: entries of examples/PAGE.txt, each below a line "## name".
+function reference.examples()
+  local out = {}
+  for page in ("lt tensors autograd layers modules functional init utils data optim"):gmatch("%a+") do
+    local file = assert(io.open(root .. "examples/" .. page .. ".txt"))
+    local text = ("\n\n" .. file:read("*a")):gsub("\n\n## ", "\1"):gsub("%s+$", "")
+    file:close()
+    for name, example in text:gmatch("\1(%S+)\n([^\1]+)") do out[name] = example end
+  end
+  return out
+end
+
 -- Entries ----------------------------------------------------------------------------------------------------------------------------------
 
 local function is_public(name) return type(name) == "string" and not name:find("^_") end
@@ -136,6 +152,8 @@ local function collect()
     local names = getmetatable(package[2]) and getmetatable(package[2]).__names
     add_package(package[1], package[2], names and names() or sorted_names(package[2]), out)
   end
+  local examples = reference.examples()
+  for _, entry in ipairs(out) do entry.example = examples[entry.name] or entry.example end
   return out
 end
 
