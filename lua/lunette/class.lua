@@ -167,16 +167,20 @@ function class.define(title, given)
   return catalog.add(owner, {name = title, doc = given.doc, signature = given.takes or "...", example = given.example})
 end
 
---- Is `x` an instance of `owner` or of a class below it? A class may say so itself by `__is(x)`: nn.Parameter, whose instances are tensors.
-function class.isinstance(x, owner)
-  if owner.__is then return owner.__is(x) end
-  if not class.is_instance(x) then return false end
-  local own = x.class
+--- Is a class `owner` itself or below it?
+local function descends(own, owner)
   while own do
     if own == owner then return true end
     own = parent_of(own)
   end
   return false
+end
+class.descends = descends
+
+--- Is `x` an instance of `owner` or of a class below it? A class may say so itself by `__is(x)`: nn.Parameter, whose instances are tensors.
+function class.isinstance(x, owner)
+  if owner.__is then return owner.__is(x) end
+  return class.is_instance(x) and descends(x.class, owner)
 end
 
 --- Refuses a call of a method without its object: `optimizer.step()`.
@@ -188,14 +192,16 @@ end
 
 -- Copies ---------------------------------------------------------------------------------------------------------------------------------
 
---- A copy of an instance for lt.deepcopy: each field through `copy_any`. A class that keeps more than fields can tell completes the copy in
---- `__copied(self, original, copy_any, memo)`.
+--- A copy of an instance for lt.deepcopy: each field through `copy_any`, but those that `__uncopied(original, key)` of its class leaves out. A class that
+--- keeps more than fields can tell completes the copy in `__copied(self, original, copy_any, memo)`.
 function class.copy(original, copy_any, memo)
   local owner = original.class
   local new = class.allocate(owner)
   memo[original] = new
   local fields = getmetatable(new).__index
-  for key, value in each(class.fields_of(original)) do rawset(fields, key, copy_any(value, memo)) end
+  for key, value in each(class.fields_of(original)) do
+    if not (owner.__uncopied and owner.__uncopied(original, key)) then rawset(fields, key, copy_any(value, memo)) end
+  end
   if owner.__copied then owner.__copied(new, original, copy_any, memo) end
   return new
 end

@@ -171,7 +171,9 @@ end
 
 -- Names: operators are looked up in their table, packages loaded when first named -----------------------------------------------------------
 
-local PACKAGES = {nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data", cuda = "lunette.cuda", linalg = "lunette.linalg"}
+local PACKAGES = {
+  nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data", cuda = "lunette.cuda", linalg = "lunette.linalg", func = "lunette.nn.utils.stateless",
+}
 
 -- All names of lt in order.
 local function all_names()

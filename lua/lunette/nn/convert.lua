@@ -36,6 +36,7 @@ local function convert_all(self, convert, shallow)
         m[name] = converted[b.id]
       end
     end
+    internals.renew_derived(m)
   end
   return self
 end

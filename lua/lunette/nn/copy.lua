@@ -25,27 +25,41 @@ local function copy_tensor(t, memo)
   return new
 end
 
-local function copy_list(names)
-  local out = {}
-  for i, name in ipairs(names) do out[i] = name end
-  return out
+-- A hook that is an object is copied with the module.
+local function copy_hook(entry, memo)
+  if not class.is_instance(entry[1]) then return entry end
+  local new = {}
+  for key, value in each(entry) do new[key] = value end
+  new[1] = copy_any(entry[1], memo)
+  return new
 end
 
--- Hooks are functions and stay the same; the copy may lose one that the original keeps.
-local function copy_hooks(inner, copied)
-  for kind, all in each(inner.hooks) do internals.own(copied, "hooks")[kind] = copy_list(all) end
+-- Hooks that are functions stay the same; the copy may lose one that the original keeps.
+local function copy_hooks(inner, copied, memo)
+  for kind, all in each(inner.hooks) do
+    local list = {}
+    for i, entry in ipairs(all) do list[i] = copy_hook(entry, memo) end
+    internals.own(copied, "hooks")[kind] = list
+  end
   hooks.refresh(copied)
 end
 
+-- Tensors that are computed from others are not copied, but computed again.
+function internals.Module.__uncopied(original, key) return getmetatable(original).derived[key] ~= nil end
+
 -- Fields were copied; what is registered, and hooks, are not.
-function internals.Module:__copied(original)
+function internals.Module:__copied(original, _, memo)
   local inner, copied = getmetatable(original), getmetatable(self)
   for name, kind in each(inner.kind) do internals.own(copied, "kind")[name] = kind end
   for _, kind in ipairs({"parameter", "buffer", "module"}) do
     for i, name in ipairs(inner[kind]) do internals.own(copied, kind)[i] = name end
   end
   for name in each(inner.transient) do internals.own(copied, "transient")[name] = true end
-  copy_hooks(inner, copied)
+  copy_hooks(inner, copied, memo)
+  for name, method in each(inner.derived) do
+    internals.own(copied, "derived")[name] = copy_any(method, memo)
+  end
+  internals.renew_derived(self)
   internals.changes = internals.changes + 1
 end
 

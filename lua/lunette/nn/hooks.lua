@@ -46,6 +46,17 @@ local function add(self, kind, entry, prepend)
     refresh(inner)
   end)
 end
+hooks.add = add
+
+--- Takes the hook `fn` of a kind off.
+function hooks.remove(self, kind, fn)
+  local inner, kept = getmetatable(self), {}
+  for _, entry in ipairs(inner.hooks[kind] or {}) do
+    if entry[1] ~= fn then kept[#kept + 1] = entry end
+  end
+  internals.own(inner, "hooks")[kind] = kept
+  refresh(inner)
+end
 
 local method = define.methods(Module, "nn.Module")
 

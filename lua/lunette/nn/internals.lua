@@ -7,6 +7,7 @@
 --   parameter, buffer, module   arrays of the names of that kind, in order of registration
 --   transient   the names of buffers that state dicts leave out
 --   hooks       kind of hook -> array of {function, options}
+--   derived     name -> what computes the tensor in this field from others before every call (derived.lua)
 -- Empty tables for what a module lacks are shared by all. A class may define `__setfield(self, name, value)`, which returns whether it took the value.
 -- What modules can do stands in module.lua.
 
@@ -209,7 +210,7 @@ end
 function Module.__shared(owner, shared)
   local common = shared.internals.__index
   common.is_lunette_module, common.kind, common.parameter, common.buffer, common.module = true, EMPTY, EMPTY, EMPTY, EMPTY
-  common.hooks, common.transient = EMPTY, EMPTY
+  common.hooks, common.transient, common.derived = EMPTY, EMPTY, EMPTY
   shared.newindex, shared.call = assign, rawget(owner, "__returns_one") and call_for_one or call
   if not owner.__getitem and not owner.__slice then shared.fields = {__index = owner} end
 end
@@ -225,6 +226,11 @@ function Module.__new(owner, ...)
   local self = internals.allocate(owner)
   owner.__init(self, ...)
   return self
+end
+
+--- Computes the derived tensors of a module anew, after what they come from was exchanged.
+function internals.renew_derived(self)
+  for _, method in each(getmetatable(self).derived) do method:_renew(self) end
 end
 
 --- The plain fields of a module, by name: without what is registered.

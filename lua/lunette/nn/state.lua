@@ -135,6 +135,7 @@ local function finish_tree(self, keys)
     local child = inner.__index[name]
     if child ~= nil then finish_tree(child, keys) end
   end
+  internals.renew_derived(self)
   run_hooks(self, "load_post", "load_state_dict post-hook", keys)
 end
 

@@ -1,7 +1,18 @@
---- nn.utils: what works on modules and their inputs, one file a family.
+--- nn.utils: what works on modules, their parameters and their inputs, one file a family.
 
 local arguments = require("lunette.arguments")
+local each = require("lunette.each")
 
-local utils = {rnn = require("lunette.nn.utils.rnn")}
+local lazily = require("lunette.lazily")
 
-return arguments.strict(utils, "nn.utils")
+local utils = {}
+
+for name, fn in each(require("lunette.nn.utils.gradients")) do utils[name] = fn end
+lazily.from("lunette.nn.utils.fusion", utils,
+  "fuse_conv_bn_eval fuse_conv_bn_weights fuse_linear_bn_eval fuse_linear_bn_weights skip_init")
+lazily.from("lunette.nn.utils.weight_norm", utils, "weight_norm remove_weight_norm")
+lazily.from("lunette.nn.utils.spectral_norm", utils, "spectral_norm remove_spectral_norm")
+
+return arguments.strict(utils, "nn.utils", {
+  rnn = "lunette.nn.utils.rnn", prune = "lunette.nn.utils.prune", stateless = "lunette.nn.utils.stateless",
+})
