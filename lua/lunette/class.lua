@@ -90,13 +90,19 @@ local function shared_of(owner)
 end
 class.shared_of = shared_of
 
+--- Makes an instance one of another class; its fields stay.
+function class.change(self, owner)
+  local internals, shared = getmetatable(self), shared_of(owner)
+  setmetatable(internals.__index, shared.fields)
+  internals.__newindex, internals.__call, internals.__tostring, internals.__len = shared.newindex, shared.call, text, length
+  setmetatable(internals, shared.internals)
+end
+
 --- A bare instance of a class, its constructor not run.
 function class.allocate(owner)
   local self = newproxy(true)
-  local internals, shared = getmetatable(self), shared_of(owner)
-  internals.__index = setmetatable({[SELF] = self}, shared.fields)
-  internals.__newindex, internals.__call, internals.__tostring, internals.__len = shared.newindex, shared.call, text, length
-  setmetatable(internals, shared.internals)
+  getmetatable(self).__index = {[SELF] = self}
+  class.change(self, owner)
   return self
 end
 

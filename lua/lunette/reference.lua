@@ -147,7 +147,8 @@ local function collect()
   local packages = {
     {"lt.autograd.", lt.autograd}, {"lt.linalg.", lt.linalg}, {"lt.func.", lt.func}, {"lt.cuda.", lt.cuda}, {"data.", lt.data}, {"nn.", lt.nn},
     {"F.", lt.nn.functional}, {"nn.init.", lt.nn.init}, {"nn.utils.", lt.nn.utils}, {"nn.utils.rnn.", lt.nn.utils.rnn},
-    {"nn.utils.prune.", lt.nn.utils.prune}, {"optim.", lt.optim}, {"optim.lr_scheduler.", lt.optim.lr_scheduler},
+    {"nn.utils.prune.", lt.nn.utils.prune}, {"nn.utils.parametrize.", lt.nn.utils.parametrize}, {"nn.utils.parametrizations.", lt.nn.utils.parametrizations},
+    {"optim.", lt.optim}, {"optim.lr_scheduler.", lt.optim.lr_scheduler},
   }
   for _, package in ipairs(packages) do
     local names = getmetatable(package[2]) and getmetatable(package[2]).__names

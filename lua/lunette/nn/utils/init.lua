@@ -15,4 +15,5 @@ lazily.from("lunette.nn.utils.spectral_norm", utils, "spectral_norm remove_spect
 
 return arguments.strict(utils, "nn.utils", {
   rnn = "lunette.nn.utils.rnn", prune = "lunette.nn.utils.prune", stateless = "lunette.nn.utils.stateless",
+  parametrize = "lunette.nn.utils.parametrize", parametrizations = "lunette.nn.utils.parametrizations",
 })
