@@ -1,8 +1,8 @@
 --- Lunette's side of the benchmark: a line "name TAB median TAB least" for each case, in microseconds. bench/pytorch.py holds the same cases.
 --
---     lunette bench/cases.lua [GROUP [TEXT]]    those of a group, calls, random, steps, loops or start, whose name contains TEXT; else all but start
+--     lunette bench/cases.lua [GROUP [TEXT]]    those of a group, calls, random, networks, sequences, loops or start, whose name contains TEXT; else all but start
 --
--- DEVICE=cuda takes the figures there.
+-- DEVICE=cuda takes the figures there, THREADS=n with so many threads.
 
 local ffi = require("ffi")
 ffi.cdef [[ struct bench_time { long seconds, nanoseconds; }; int clock_gettime(int, struct bench_time *); ]]
@@ -29,10 +29,12 @@ if group == "start" then
   return
 end
 
+package.path = (arg[0]:match("^(.*/)") or "./") .. "?.lua;" .. package.path
 local lt = require("lunette")
-local nn, F, optim = lt.nn, lt.nn.functional, lt.optim
-local device = os.getenv("DEVICE")
+local nn, F = lt.nn, lt.nn.functional
+local device, threads = os.getenv("DEVICE"), tonumber(os.getenv("THREADS"))
 if device then lt.set_default_device(device) end
+if threads then lt.set_num_threads(threads) end
 
 local function finish()
   if device then lt.cuda.synchronize() end
@@ -93,44 +95,19 @@ local function call_cases()
   measure("linear scope", scoped(run))
 end
 
-local function measure_step(name, net, x, y)
-  local optimizer = optim.Adam(net:parameters())
-  measure(name, function(n)
-    for _ = 1, n do
-      optimizer:zero_grad()
-      F.cross_entropy(net(x), y):backward()
-      optimizer:step()
+local function network_cases()
+  for _, network in ipairs(require("networks")) do
+    if network.name:find(wanted, 1, true) then
+      local net, loss, optimizer = network.make()
+      measure(network.name, function(n)
+        for _ = 1, n do
+          optimizer:zero_grad()
+          loss(net):backward()
+          optimizer:step()
+        end
+      end)
     end
-  end)
-end
-
-local function step_cases()
-  measure_step("mlp step", nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)),
-    lt.rand(64, 784), lt.randint(0, 10, {64}))
-  measure_step("conv step", nn.Sequential(
-      nn.Conv2d(1, 16, 3, {padding = 1}), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-      nn.Conv2d(16, 32, 3, {padding = 1}), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
-    lt.rand(64, 1, 28, 28), lt.randint(0, 10, {64}))
-end
-
-local CharLSTM = nn.Module:subclass("CharLSTM")
-
-function CharLSTM:__init()
-  self.embedding, self.lstm, self.head = nn.Embedding(65, 128), nn.LSTM(128, 128, 2), nn.Linear(128, 65)
-end
-
-function CharLSTM:forward(ids) return (self.head((self.lstm(self.embedding(ids)))):flatten(0, 1)) end
-
-local NanoGPT = nn.Module:subclass("NanoGPT")
-
-function NanoGPT:__init()
-  self.embedding, self.head = nn.Embedding(65, 128), nn.Linear(128, 65)
-  self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(128, 4, 512, 0, "gelu", {norm_first = true, batch_first = true}), 4)
-  self.mask = nn.Transformer:generate_square_subsequent_mask(64)
-end
-
-function NanoGPT:forward(ids)
-  return (self.head(self.layers(self.embedding(ids), {mask = self.mask, is_causal = true})):flatten(0, 1))
+  end
 end
 
 local function measure_attention(name, batch, heads, length, size)
@@ -142,8 +119,6 @@ local function measure_attention(name, batch, heads, length, size)
 end
 
 local function sequence_cases()
-  measure_step("charlstm step", CharLSTM(), lt.randint(0, 65, {64, 32}), lt.randint(0, 65, {64 * 32}))
-  measure_step("nanogpt step", NanoGPT(), lt.randint(0, 65, {16, 64}), lt.randint(0, 65, {16 * 64}))
   local gru, x = nn.GRU(128, 128, 2), lt.randn(64, 32, 128, {requires_grad = true})
   measure("gru", function(n)
     for _ = 1, n do (gru(x)):sum():backward() end
@@ -251,9 +226,9 @@ local function loop_cases()
   end)
 end
 
-local groups = {calls = call_cases, random = random_cases, steps = step_cases, sequences = sequence_cases, loops = loop_cases}
+local groups = {calls = call_cases, random = random_cases, networks = network_cases, sequences = sequence_cases, loops = loop_cases}
 if group then
   assert(groups[group], "no group " .. group)()
 else
-  for _, name in ipairs {"calls", "random", "steps", "sequences", "loops"} do groups[name]() end
+  for _, name in ipairs {"calls", "random", "networks", "sequences", "loops"} do groups[name]() end
 end

@@ -25,9 +25,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from networks import NETWORKS
+
 DEVICE = os.environ.get("DEVICE")
 if DEVICE:
     torch.set_default_device(DEVICE)
+if os.environ.get("THREADS"):
+    torch.set_num_threads(int(os.environ["THREADS"]))
 
 
 def finish():
@@ -85,44 +89,18 @@ def random_cases():
         measure(name, run)
 
 
-def measure_step(name, net, x, y):
-    optimizer = torch.optim.Adam(net.parameters())
+def network_cases():
+    for name, make in NETWORKS.items():
+        if wanted not in name:
+            continue
+        net, loss, optimizer = make()
 
-    def run(n):
-        for _ in range(n):
-            optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
-            optimizer.step()
-    measure(name, run)
-
-
-def step_cases():
-    measure_step("mlp step", nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)),
-                 torch.rand(64, 784), torch.randint(0, 10, (64,)))
-    measure_step("conv step", nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10)),
-                 torch.rand(64, 1, 28, 28), torch.randint(0, 10, (64,)))
-
-
-class CharLSTM(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embedding, self.lstm, self.head = nn.Embedding(65, 128), nn.LSTM(128, 128, 2), nn.Linear(128, 65)
-
-    def forward(self, ids):
-        return self.head(self.lstm(self.embedding(ids))[0]).flatten(0, 1)
-
-
-class NanoGPT(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embedding, self.head = nn.Embedding(65, 128), nn.Linear(128, 65)
-        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(128, 4, 512, 0, "gelu", norm_first=True, batch_first=True), 4, enable_nested_tensor=False)
-        self.mask = nn.Transformer.generate_square_subsequent_mask(64)
-
-    def forward(self, ids):
-        return self.head(self.layers(self.embedding(ids), mask=self.mask, is_causal=True)).flatten(0, 1)
+        def run(n):
+            for _ in range(n):
+                optimizer.zero_grad()
+                loss(net).backward()
+                optimizer.step()
+        measure(name, run)
 
 
 def measure_attention(name, batch, heads, length, size):
@@ -136,8 +114,6 @@ def measure_attention(name, batch, heads, length, size):
 
 
 def sequence_cases():
-    measure_step("charlstm step", CharLSTM(), torch.randint(0, 65, (64, 32)), torch.randint(0, 65, (64 * 32,)))
-    measure_step("nanogpt step", NanoGPT(), torch.randint(0, 65, (16, 64)), torch.randint(0, 65, (16 * 64,)))
     gru, x = nn.GRU(128, 128, 2), torch.randn(64, 32, 128, requires_grad=True)
 
     def run(n):
@@ -216,6 +192,6 @@ def loop_cases():
     case("embedding", F.embedding, lambda: torch.randint(0, 10000, (64, 64)), lambda: torch.rand(10000, 256))
 
 
-GROUPS = {"calls": call_cases, "random": random_cases, "steps": step_cases, "sequences": sequence_cases, "loops": loop_cases}
+GROUPS = {"calls": call_cases, "random": random_cases, "networks": network_cases, "sequences": sequence_cases, "loops": loop_cases}
 for name in [group] if group else GROUPS:
     GROUPS[name]()

@@ -1,10 +1,10 @@
 --- Lunette beside PyTorch: every case in fresh processes, in turns, so that both meet the same machine.
 --
 --     make bench                       PYTHON=/path/to/python names the one that has PyTorch; ROUNDS=n, 3 by default
---     lunette bench/run.lua GROUP ...  some groups of cases: calls, random, steps, loops, start
+--     lunette bench/run.lua GROUP ...  some groups of cases: calls, random, networks, sequences, loops, start
 --
 -- The table gives the median over the rounds of each round's median, and in brackets the least time seen; the ratio, of the medians and in brackets of
--- the least times, says how many times as fast as PyTorch Lunette is.
+-- the least times, says how many times as fast as PyTorch Lunette is. A group with several numbers of threads shows for each side the one that serves it best.
 
 local lt = require("lunette")
 
@@ -34,14 +34,18 @@ local GROUPS = {
     {"dropout", "dropout(x, 0.5), 10^6 float32"},
   },
   {
-    name = "steps",
-    {"mlp step", "MLP 784-256-128-10, batch 64, Adam step"},
-    {"conv step", "2 x conv + batch norm, 28 x 28, batch 64, Adam step"},
+    name = "networks",
+    threads = {1, 2},
+    {"micro", "micro: MLP 2-16-16-1, batch 1, SGD step"},
+    {"makemore", "makemore: embedding, MLP 30-200-27, batch 32, SGD step"},
+    {"mlp", "mlp: 784-256-128-10, batch 64, Adam step"},
+    {"lenet", "lenet: 2 x conv + batch norm, 28 x 28, batch 64, Adam"},
+    {"resnet20", "resnet20: 32 x 32, batch 32, SGD with momentum"},
+    {"charlstm", "charlstm: 2-layer LSTM 128, T 64, batch 32, Adam"},
+    {"nanogpt", "nanogpt: 4 layers, width 128, T 64, batch 16, AdamW"},
   },
   {
     name = "sequences",
-    {"charlstm step", "embedding 128, 2-layer LSTM 128, T 64, batch 32, Adam step"},
-    {"nanogpt step", "transformer, 4 layers, width 128, 4 heads, T 64, batch 16, Adam step"},
     {"gru", "2-layer GRU 128, T 64, batch 32, forward and backward"},
     {"attention", "causal attention, 16 x 4 heads, T 64, size 32, forward and backward"},
     {"attention 1024", "causal attention, 2 x 8 heads, T 1024, size 64, forward and backward"},
@@ -94,14 +98,15 @@ local function chosen()
   return list
 end
 
---- The lines that a side prints, added to results[name] = {medians =, least =}.
-local function collect(command, results)
-  local pipe = assert(io.popen(command))
+--- The lines that a side prints, added to results[name][threads] = {medians =, least =}.
+local function collect(command, results, threads)
+  local pipe = assert(io.popen(("THREADS=%s %s"):format(threads, command)))
   for line in pipe:lines() do
     local name, median, least = line:match("^(.-)\t(%S+)\t(%S+)$")
     if name then
-      local entry = results[name] or {medians = {}, least = math.huge}
-      results[name] = entry
+      results[name] = results[name] or {}
+      local entry = results[name][threads] or {medians = {}, least = math.huge}
+      results[name][threads] = entry
       entry.medians[#entry.medians + 1] = tonumber(median)
       entry.least = math.min(entry.least, tonumber(least))
     end
@@ -112,6 +117,15 @@ end
 local function median(values)
   table.sort(values)
   return values[math.floor(#values / 2) + 1]
+end
+
+--- The entry of the number of threads that serves best.
+local function best(entries)
+  local found
+  for _, entry in pairs(entries or {}) do
+    if not found or median(entry.medians) < median(found.medians) then found = entry end
+  end
+  return found
 end
 
 local function time(microseconds)
@@ -135,8 +149,10 @@ local ours, theirs, groups = {}, {}, chosen()
 for _, group in ipairs(groups) do
   for round = 1, group.name == "start" and STARTS or ROUNDS do
     io.stderr:write(("%s, round %d\n"):format(group.name, round))
-    collect(LUNETTE .. group.name, ours)
-    if has_torch then collect(PYTORCH .. group.name, theirs) end
+    for _, threads in ipairs(group.threads or {""}) do
+      collect(LUNETTE .. group.name, ours, threads)
+      if has_torch then collect(PYTORCH .. group.name, theirs, threads) end
+    end
   end
 end
 
@@ -146,7 +162,7 @@ print(lt.show_config() .. "\n")
 line("", "Lunette", has_torch and "PyTorch" or "PyTorch is not installed", "times as fast")
 for _, group in ipairs(groups) do
   for _, case in ipairs(group) do
-    local mine, other = ours[case[1]], theirs[case[3] or case[1]]
+    local mine, other = best(ours[case[1]]), best(theirs[case[3] or case[1]])
     assert(mine, "bench/cases.lua gave no figure for " .. case[1])
     line(case[2], cell(mine), cell(other), ratio(mine, other))
   end
