@@ -83,6 +83,7 @@ end
 lazily.from("lunette.nn.ordered", lt, "items keys len")
 lazily.from("lunette.nn.copy", lt, "isinstance deepcopy")
 lazily.from("lunette.save", lt, "save load read_file")
+lazily.from("lunette.fit", lt, "fit")
 lazily.from("lunette.print", lt, "set_printoptions")
 lazily.from("lunette.print", base.hooks, "tostring")
 lazily.from("lunette.index", lt, "slice")
@@ -173,6 +174,7 @@ end
 
 local PACKAGES = {
   nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data", cuda = "lunette.cuda", linalg = "lunette.linalg", func = "lunette.nn.utils.stateless",
+  metrics = "lunette.metrics",
 }
 
 -- All names of lt in order.

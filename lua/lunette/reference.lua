@@ -145,10 +145,22 @@ local function collect()
   add_package("lt.", lt, getmetatable(lt).__names(), out)
   add_package("Tensor:", base.T, own_methods(), out)
   local packages = {
-    {"lt.autograd.", lt.autograd}, {"lt.linalg.", lt.linalg}, {"lt.func.", lt.func}, {"lt.cuda.", lt.cuda}, {"data.", lt.data}, {"nn.", lt.nn},
-    {"F.", lt.nn.functional}, {"nn.init.", lt.nn.init}, {"nn.utils.", lt.nn.utils}, {"nn.utils.rnn.", lt.nn.utils.rnn},
-    {"nn.utils.prune.", lt.nn.utils.prune}, {"nn.utils.parametrize.", lt.nn.utils.parametrize}, {"nn.utils.parametrizations.", lt.nn.utils.parametrizations},
-    {"optim.", lt.optim}, {"optim.lr_scheduler.", lt.optim.lr_scheduler},
+    {"lt.autograd.", lt.autograd},
+    {"lt.linalg.", lt.linalg},
+    {"lt.func.", lt.func},
+    {"lt.cuda.", lt.cuda},
+    {"data.", lt.data},
+    {"nn.", lt.nn},
+    {"F.", lt.nn.functional},
+    {"nn.init.", lt.nn.init},
+    {"nn.utils.", lt.nn.utils},
+    {"nn.utils.rnn.", lt.nn.utils.rnn},
+    {"nn.utils.prune.", lt.nn.utils.prune},
+    {"nn.utils.parametrize.", lt.nn.utils.parametrize},
+    {"nn.utils.parametrizations.", lt.nn.utils.parametrizations},
+    {"optim.", lt.optim},
+    {"optim.lr_scheduler.", lt.optim.lr_scheduler},
+    {"metrics.", lt.metrics},
   }
   for _, package in ipairs(packages) do
     local names = getmetatable(package[2]) and getmetatable(package[2]).__names
