@@ -20,6 +20,7 @@ local PAGES = {
   {"functional.md", "nn.functional", "Layers and losses as functions, F for short.", {"F."}},
   {"init.md", "nn.init", "Starting values of parameters.", {"nn.init."}},
   {"utils.md", "nn.utils", "What works on modules and their inputs.", {"nn.utils."}},
+  {"metrics.md", "metrics", "What models are measured by.", {"metrics."}},
   {"optim.md", "optim", "Optimizers and schedules of the learning rate.", {"optim."}},
 }
 
@@ -91,6 +92,27 @@ local function abi()
   return {"# The ABI", "", (head:gsub("\n %* ?", "\n")), "", "```c", region, "```"}
 end
 
+-- The table of entries -----------------------------------------------------------------------------------------------------------------
+
+local function coverage_lines()
+  local rows, full = dofile(root .. "docs/coverage.lua")(root), 0
+  local lines = {"", "| entry | implemented | documented | example executed | cases | CPU | CUDA |", "| --- | --- | --- | --- | ---: | --- | --- |"}
+  local function word(value)
+    if value == nil then return "not looked at" end
+    return value and "yes" or "**no**"
+  end
+  for _, row in ipairs(rows) do
+    local is_full = row.implemented and row.documented and row.example and row.cases > 0 and row.devices.cpu
+    full = full + (is_full and 1 or 0)
+    lines[#lines + 1] = ("| `%s` | %s | %s | %s | %d | %s | %s |"):format(row.name, word(row.implemented), word(row.documented), word(row.example), row.cases,
+      word(row.devices.cpu), word(row.devices.cuda))
+  end
+  table.insert(lines, 1, ("# torch.nn, entry by entry\n\n%d of the %d entries of torch.nn's documentation are full. Cases: lines of fixtures made by PyTorch, and "
+    .. "places in specs. CPU, CUDA: the example runs with all tensors there."):format(full, #rows))
+  return lines
+end
+
 assert(os.execute("mkdir -p " .. quoted(folder)) == 0, "the folder cannot be made: " .. folder)
 for _, page in ipairs(PAGES) do write(page[1], page_lines(page)) end
 write("abi.md", abi())
+write("coverage.md", coverage_lines())

@@ -59,7 +59,8 @@ local function new_tally(run)
 end
 
 local function count(run, tally, loss, output, target)
-  tally.sum, tally.batches = tally.sum + loss:item(), tally.batches + 1
+  run.batch_loss = loss:item()
+  tally.sum, tally.batches = tally.sum + run.batch_loss, tally.batches + 1
   if output == nil then return end
   autograd.no_grad(function()
     for _, metric in each(run.metrics) do metric:update(output, target) end
@@ -103,7 +104,6 @@ local function train_batch(run, tally, progress, first, ...)
     run.pending = 0
   end
   count(run, tally, loss, output, target)
-  run.batch_loss = loss:item()
   if progress then progress:step(items_of(first), run.batch_loss) end
   emit(run, "on_step")
   return not run.stop

@@ -66,7 +66,7 @@ local root = debug.getinfo(1, "S").source:match("^@?(.*)reference%.lua$")
 --- name -> what is typed at the prompt after "> " and what that prints: entries of examples/PAGE.txt, each below a line "## name".
 function reference.examples()
   local out = {}
-  for page in ("lt tensors autograd layers modules functional init utils data optim"):gmatch("%a+") do
+  for page in ("lt tensors autograd layers modules functional init utils data optim metrics"):gmatch("%a+") do
     local file = assert(io.open(root .. "examples/" .. page .. ".txt"))
     local text = ("\n\n" .. file:read("*a")):gsub("\n\n## ", "\1"):gsub("%s+$", "")
     file:close()
