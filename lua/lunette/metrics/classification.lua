@@ -74,7 +74,7 @@ end
 -- The confusion matrix ---------------------------------------------------------------------------------------------------------------------
 
 local ConfusionMatrix = define("ConfusionMatrix", {
-  doc = "How often class i (row) was taken for class j (column): int64 [num_classes, num_classes].",
+  doc = "How often class i (row) was taken for class j (column): int64 [num_classes, num_classes], on the cpu.",
   takes = "num_classes:int>0, ignore_index:int?",
 })
 
