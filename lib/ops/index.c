@@ -141,15 +141,35 @@ void index_select_forward(ln_rule *r) {
     r_gather(r, y, ln_address(input, &wide, dim), &wide);
 }
 
-void index_add_forward(ln_rule *r) {
-  ARGS(index_add);
+/* input with the slices of source, which must fit, added or written at index. */
+static void put_slices(ln_rule *r, bool add) {
+  ARGS(index_add); /* index_copy has the same arguments */
   int dim = r_dim(r, a_dim, input->ndim);
   if (!check_select(r, input, index, dim) || !r_check_same_dtype(r, input, source)) return;
-  for (int i = 0; i < input->ndim; i++)
-    if (!r_require(r, source->ndim == input->ndim && source->shape[i] == (i == dim ? index->numel : input->shape[i]),
+  for (int i = 0; i < (input->ndim ? input->ndim : 1); i++)
+    if (!r_require(r, source->ndim == input->ndim && (!input->ndim || source->shape[i] == (i == dim ? index->numel : input->shape[i])),
                    "%lld slices of %s are needed, the source has shape %s", (long long)index->numel, ln_shape_text(input->shape, input->ndim),
                    ln_shape_text(source->shape, source->ndim)))
       return;
   ln_tensor *y = r_out_copy(r), wide = ln_widen(index, source->shape, source->ndim, dim);
-  if (y) r_scatter(r, ln_address(y, &wide, dim), source, &wide, true);
+  if (y) r_scatter(r, ln_address(y, &wide, dim), source, &wide, add);
+}
+
+void index_add_forward(ln_rule *r) { put_slices(r, true); }
+void index_copy_forward(ln_rule *r) { put_slices(r, false); }
+
+void index_fill_forward(ln_rule *r) {
+  ARGS(index_fill);
+  static const int64_t nowhere[16] = {0};
+  int dim = r_dim(r, a_dim, input->ndim);
+  int64_t shape[16];
+  if (!check_select(r, input, index, dim) || !r_require(r, !value || value->ndim == 0, "the value must be a number or a 0-dim tensor, got shape %s",
+                                                        ln_shape_text(value->shape, value->ndim)))
+    return;
+  ln_tensor *y = r_out_copy(r), *number = r_new(r, NULL, 0, input->dtype);
+  if (!number || (value ? !r_copy(r, number, value) : !r_status(r, ln_fill_number(number, r_is_whole(r, a_value), &r->attrs->slot[a_value])))) return;
+  memcpy(shape, input->shape, sizeof shape);
+  if (input->ndim) shape[dim] = index->numel;
+  ln_tensor wide = ln_widen(index, shape, input->ndim, dim), filling = ln_look(number, shape, nowhere, input->ndim);
+  if (y) r_scatter(r, ln_address(y, &wide, dim), &filling, &wide, false);
 }

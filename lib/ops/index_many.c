@@ -145,6 +145,27 @@ void index_put_backward(ln_rule *r) {
   if (r->needs[1]) r_give(r, 1, do_many(r, LN_OP_index, g, NULL, i_indices, false));
 }
 
+/* -- put -- */
+
+static ln_tensor *put_elements(ln_rule *r, ln_tensor *const *in, bool accumulate) {
+  SLOTS(index_put);
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
+  ln_attrs_int(&attrs, a_dim, 0);
+  ln_attrs_int(&attrs, a_accumulate, accumulate);
+  return in[0] && in[1] && in[2] ? r_do(r, LN_OP_index_put, in, 3, &attrs) : NULL;
+}
+
+void put_forward(ln_rule *r) {
+  ARGS(put);
+  if (!r_require(r, index->numel == source->numel, "index and source must have as many elements, got shapes %s and %s",
+                 ln_shape_text(index->shape, index->ndim), ln_shape_text(source->shape, source->ndim)) ||
+      !r_check_same_dtype(r, input, source))
+    return;
+  ln_tensor *const in[3] = {r_reshape(r, input, &input->numel, 1), r_reshape(r, source, &source->numel, 1), r_reshape(r, index, &index->numel, 1)};
+  r_result(r, 0, r_reshape(r, put_elements(r, in, r_bool(r, a_accumulate)), input->shape, input->ndim));
+}
+
 /* -- Masks -- */
 
 static bool check_mask(ln_rule *r, const ln_tensor *mask) {

@@ -1,4 +1,4 @@
-/* join.c - several tensors as one: cat, stack, and roll, which joins parts in another order. */
+/* join.c - several tensors as one: cat, stack; elements of one in another order: roll, which joins parts, flip and rot90. */
 #include "shape.h"
 
 static bool is_legacy_empty(const ln_tensor *t) { return t->ndim == 1 && t->shape[0] == 0; }
@@ -129,4 +129,63 @@ void roll_forward(ln_rule *r) {
   for (int i = 0; i < n && x; i++)
     if (r_status(r, ln_wrap_dim(r->name, dims[i], x->ndim, &dim)) && x->ndim > 0) x = exchange(r, x, dim, shifts[i]);
   r_result(r, 0, r_reshape(r, x, input->shape, input->ndim));
+}
+
+/* -- flip, rot90 -- */
+
+/* Read from the far end, backwards. */
+static void flip(ln_rule *r, ln_tensor *y, const ln_tensor *x, uint32_t mask) {
+  int64_t stride[16], offset = 0;
+  for (int i = 0; i < x->ndim; i++) {
+    bool flipped = ((mask >> i) & 1) && x->shape[i] > 0;
+    stride[i] = flipped ? -x->stride[i] : x->stride[i];
+    offset += flipped ? (x->shape[i] - 1) * x->stride[i] : 0;
+  }
+  ln_tensor backwards = ln_look(x, x->shape, stride, x->ndim);
+  backwards.data += offset * ln_itemsize(x);
+  r_copy(r, y, &backwards);
+}
+
+void flip_forward(ln_rule *r) {
+  ARGS(flip);
+  const int64_t *dims;
+  uint32_t mask = r_list(r, a_dims, &dims) ? r_dims(r, a_dims, input->ndim) : 0;
+  ln_tensor *y = r_out(r, 0, input->shape, input->ndim, input->dtype);
+  if (y && y->numel > 0) flip(r, y, input, mask);
+}
+
+static ln_tensor *flipped(ln_rule *r, ln_tensor *x, const int64_t *dims, int n) {
+  SLOTS(flip);
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
+  ln_attrs_ints(&attrs, a_dims, dims, n);
+  return x ? r_do(r, LN_OP_flip, &x, 1, &attrs) : NULL;
+}
+
+static void flip_one(ln_rule *r, int64_t dim) {
+  ln_tensor *x = r->in[0];
+  if (r_require(r, x->ndim > dim, "a tensor of at least %d dimension%s is expected, got shape %s", (int)dim + 1, dim ? "s" : "",
+                ln_shape_text(x->shape, x->ndim)))
+    r_result(r, 0, flipped(r, x, &dim, 1));
+}
+
+void fliplr_forward(ln_rule *r) { flip_one(r, 1); }
+void flipud_forward(ln_rule *r) { flip_one(r, 0); }
+
+void rot90_forward(ln_rule *r) {
+  ARGS(rot90);
+  static const int64_t first_two[2] = {0, 1};
+  const int64_t *given = first_two;
+  int n = r_has(r, a_dims) ? r_list(r, a_dims, &given) : 2, a = 0, b = 0;
+  int64_t turns = ((r_int(r, a_k) % 4) + 4) % 4;
+  if (!r_require(r, n == 2, "two dims are expected, got %s", ln_shape_text(given, n)) ||
+      !r_require(r, input->ndim >= 2, "a tensor of at least 2 dimensions is expected, got shape %s", ln_shape_text(input->shape, input->ndim)) ||
+      !r_status(r, ln_wrap_dim(r->name, given[0], input->ndim, &a)) || !r_status(r, ln_wrap_dim(r->name, given[1], input->ndim, &b)) ||
+      !r_require(r, a != b, "the two dims must differ, both are %d", a))
+    return;
+  const int64_t dims[2] = {a, b};
+  if (turns % 2 == 0)
+    r_result(r, 0, turns ? flipped(r, input, dims, 2) : r_do1(r, LN_OP_clone, input));
+  else
+    r_result(r, 0, flipped(r, r_transpose(r, input, a, b), turns == 1 ? &dims[0] : &dims[1], 1));
 }

@@ -2,6 +2,46 @@
 #include "index.h"
 #include "strided.h"
 
+/* -- Geometries -- */
+
+geometry ln_geometry_of(const ln_tensor *t) {
+  geometry g = {.ndim = t->ndim};
+  memcpy(g.shape, t->shape, sizeof(int64_t) * (size_t)t->ndim);
+  memcpy(g.stride, t->stride, sizeof(int64_t) * (size_t)t->ndim);
+  return g;
+}
+
+geometry ln_row_major(const int64_t *shape, int ndim) {
+  geometry g = {.ndim = ndim};
+  int64_t n = 1;
+  for (int i = ndim - 1; i >= 0; i--) {
+    g.shape[i] = shape[i];
+    g.stride[i] = n;
+    n *= shape[i] > 1 ? shape[i] : 1;
+  }
+  return g;
+}
+
+void ln_remove_dim(geometry *g, int dim) {
+  g->ndim--;
+  for (int i = dim; i < g->ndim; i++) {
+    g->shape[i] = g->shape[i + 1];
+    g->stride[i] = g->stride[i + 1];
+  }
+}
+
+void ln_insert_dim(geometry *g, int dim, int64_t size, int64_t stride) {
+  for (int i = g->ndim; i > dim; i--) {
+    g->shape[i] = g->shape[i - 1];
+    g->stride[i] = g->stride[i - 1];
+  }
+  g->shape[dim] = size;
+  g->stride[dim] = stride;
+  g->ndim++;
+}
+
+/* -- as_strided -- */
+
 static bool read_geometry(ln_rule *r, geometry *g) {
   SLOTS(as_strided); /* as_strided_scatter has the same slots */
   const int64_t *size, *stride;

@@ -155,18 +155,29 @@ declare("arange", {
   },
 })
 
+-- `steps` numbers from start to stop, of each of which `value` makes an element.
+local function spaced(start, stop, steps, value, dtype, device, requires_grad)
+  local t = empty(steps, "float64", "cpu")
+  local values, last = ffi.new("double[?]", steps + 1), math.max(1, steps - 1)
+  for i = 0, steps - 1 do
+    values[i] = value(i < steps / 2 and start + (stop - start) * i / last or stop - (stop - start) * (steps - 1 - i) / last)
+  end
+  if steps == 1 then values[0] = value(start) end
+  check(C.ln_tensor_write(t._p, values, nil))
+  return finish(ops.to(t, dtype or "float32", name_of(device)), requires_grad)
+end
+
+local function itself(x) return x end
+
 declare("linspace", {
   doc = "steps numbers from start to end, both included; float32 unless a dtype is named.", takes = "start:number, end:number, steps:int>=0" .. NAMED,
-  call = function(start, stop, steps, dtype, device, requires_grad)
-    local t = empty(steps, "float64", "cpu")
-    local values, last = ffi.new("double[?]", steps + 1), math.max(1, steps - 1)
-    for i = 0, steps - 1 do
-      values[i] = i < steps / 2 and start + (stop - start) * i / last or stop - (stop - start) * (steps - 1 - i) / last
-    end
-    if steps == 1 then values[0] = start end
-    check(C.ln_tensor_write(t._p, values, nil))
-    return finish(ops.to(t, dtype or "float32", name_of(device)), requires_grad)
-  end,
+  call = function(start, stop, steps, ...) return spaced(start, stop, steps, itself, ...) end,
+})
+
+declare("logspace", {
+  doc = "Powers of base, whose exponents are steps numbers from start to end, both included; float32 unless a dtype is named.",
+  takes = "start:number, end:number, steps:int>=0, base:number=10" .. NAMED,
+  call = function(start, stop, steps, power_of, ...) return spaced(start, stop, steps, function(x) return power_of ^ x end, ...) end,
 })
 
 declare("eye", {
@@ -270,6 +281,15 @@ declare("tensor", {
   doc = "A tensor from a number, a boolean or (nested) arrays, or a copy of a tensor: float32 unless a dtype is named, bool from booleans, int64 from "
     .. "int64 cdata (1LL) and decimal strings, which are exact.",
   takes = "data:any" .. NAMED, call = tensor,
+})
+
+declare("as_tensor", {
+  doc = "A tensor as it is, in another dtype or on another device where these are named; of anything else what lt.tensor makes.",
+  takes = "data:any, dtype:dtype?, device:device?",
+  call = function(data, dtype, device)
+    if not is_tensor(data) then return tensor(data, dtype, device) end
+    return data:to(device or data.device, dtype or data.dtype)
+  end,
 })
 
 --- lt.tensor of the dtype and on the device of the tensor where no others are named.

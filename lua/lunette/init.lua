@@ -89,6 +89,10 @@ lazily.from("lunette.print", base.hooks, "tostring")
 lazily.from("lunette.index", lt, "slice")
 lazily.from("lunette.index", base.hooks, "get set")
 lazily.from("lunette.index", T, "index_put index_put_")
+lazily.from("lunette.shapes", lt, "atleast_1d atleast_2d atleast_3d hstack vstack row_stack dstack column_stack block_diag cartesian_prod combinations "
+  .. "tensor_split hsplit vsplit dsplit broadcast_shapes broadcast_tensors take_along_dim unflatten repeat_interleave tril_indices triu_indices vander "
+  .. "result_type can_cast")
+lazily.from("lunette.shapes", T, "tensor_split hsplit vsplit dsplit take_along_dim unflatten repeat_interleave")
 
 -- Functions that are methods too ---------------------------------------------------------------------------------------------------------
 

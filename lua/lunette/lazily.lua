@@ -16,10 +16,16 @@ function lazily.made(make)
   return first
 end
 
---- The function that one of this kind calls; any other function is itself.
-function lazily.real(fn)
+--- The function that one of this kind calls, which may be of this kind too; nil for any other function.
+function lazily.behind(fn)
   local make = makers[fn]
-  return make and lazily.real(make()) or fn
+  return make and make()
+end
+
+--- The function that one of this kind calls in the end; any other function is itself.
+function lazily.real(fn)
+  local behind = lazily.behind(fn)
+  return behind and lazily.real(behind) or fn
 end
 
 --- Puts functions of a module into the table `target`, under their own names; the module is loaded when one of them is first called.

@@ -88,8 +88,13 @@ local function sorted_names(t)
   return names
 end
 
+-- What is known about a function, or about one that it stands for until it is called.
+local function known_about(fn)
+  return fn and (catalog.of(fn) or known_about(lazily.behind(fn)))
+end
+
 local function function_entry(title, fn)
-  local known = catalog.of(fn) or catalog.of(lazily.real(fn)) or {}
+  local known = known_about(fn) or {}
   fn = lazily.real(fn)
   local origin = lazily.real(catalog.origin(fn))
   local doc, takes = known.doc, nil
