@@ -112,9 +112,10 @@ static bool read_places(ln_rule *r, int slot, int ndim, int *places, int *n) {
 
 static bool permute_order(ln_rule *r, int ndim, int *order) {
   SLOTS(permute);
-  int places[32], n;
+  const int64_t *dims;
+  int places[32], n = r_list(r, a_dims, &dims);
+  if (!r_require(r, n == ndim, "%s names %d dims of %d", ln_shape_text(dims, n), n, ndim)) return false;
   if (!read_places(r, a_dims, ndim, places, &n)) return false;
-  if (!r_require(r, n == ndim, "%d dims are named, the tensor has %d", n, ndim)) return false;
   memcpy(order, places, sizeof *order * (size_t)n);
   return true;
 }
