@@ -20,6 +20,7 @@ lazily.from("lunette.nn.hooks", nn, "register_module_forward_pre_hook register_m
   .. "register_module_backward_hook register_module_full_backward_pre_hook register_module_parameter_registration_hook "
   .. "register_module_buffer_registration_hook register_module_module_registration_hook")
 lazily.defined("lunette.nn.state", nn.Module, "state_dict load_state_dict _load_from_state_dict _save_to_state_dict")
+lazily.defined("lunette.nn.summary", nn.Module, "summary")
 lazily.defined("lunette.nn.convert", nn.Module, "float double half bfloat16 type cpu cuda to to_empty")
 require("lunette.nn.path")
 take(require("lunette.nn.parameter"))

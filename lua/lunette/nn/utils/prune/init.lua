@@ -67,6 +67,20 @@ declare("is_pruned", {
   example = "> nn.utils.prune.is_pruned(nn.Linear(2, 3))\nfalse",
 })
 
+declare("compact", {
+  doc = "A copy of a model without the channels of linear layers and convolutions that pruning left empty, and a report, which prints: before and after {parameters, macs, "
+    .. "seconds}, removed {path, channels, of}, dense {path, reason}. A channel goes when all weights that make it are 0, or all that use it; what it still gives, the "
+    .. "constant of its bias, goes into the biases behind. example: a tensor, or an array of the arguments of a call. What gets which channels is found by running the model "
+    .. "with changed ones; where they cannot be told apart the layer stays as it is, and the report says why. Pruning becomes permanent in the copy, which computes what "
+    .. "the model in evaluation does.",
+  takes = "model:module, example:any",
+  several = true,
+  call = function(model, example) return require("lunette.nn.utils.prune.compact")(model, example) end,
+  example = "> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))\n> pruned = nn.utils.prune.ln_structured(net[0], \"weight\", 6, 2, 0)\n"
+    .. "> small, report = nn.utils.prune.compact(net, lt.randn(1, 4))\n> small\nSequential(\n  (0): Linear(in_features=4, out_features=2, bias=True)\n  (1): ReLU()\n"
+    .. "  (2): Linear(in_features=2, out_features=2, bias=True)\n)\n> report.before.parameters, report.after.parameters\n58\n16",
+})
+
 -- Across parameters ------------------------------------------------------------------------------------------------------------------------
 
 local OWNER = "global_unstructured"
