@@ -6,6 +6,7 @@
 #define LUNETTE_FORMULA_H
 
 #include "inline.h"
+#include "special.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -35,8 +36,18 @@ LN_VECTOR(tan)
 LN_VECTOR(atan)
 LN_VECTOR(tanh)
 LN_VECTOR(erf)
+LN_VECTOR(acos)
+LN_VECTOR(asin)
+LN_VECTOR(sinh)
+LN_VECTOR(cosh)
+LN_VECTOR(acosh)
+LN_VECTOR(asinh)
+LN_VECTOR(atanh)
+LN_VECTOR(exp2)
+LN_VECTOR(erfc)
 LN_VECTOR2(pow)
 LN_VECTOR2(atan2)
+LN_VECTOR2(hypot)
 #endif
 
 /* With multiply-adds our own erf of float is faster than glibc's vectors; where those are missing it lets loops become vectors at all. */
@@ -68,6 +79,7 @@ LN_INLINE ln_t sign(ln_t x) { return (ln_t)(x > 0) - (ln_t)(x < 0); }
 #undef isfinite
 #define isinf(x) ((x) != (x))
 #define isfinite(x) ((x) == (x))
+#define is_negative(x) ((x) != (x))
 
 #elif defined(LN_INTEGER)
 
@@ -91,8 +103,28 @@ LN_INLINE ln_t ln_pow(ln_t a, ln_t b) {
     if (b & 1) y *= a;
   return y;
 }
+/* As C divides, towards zero. */
+LN_INLINE ln_t div_trunc(ln_t a, ln_t b) { return b == -1 || b == 0 ? b * a : a / b; }
+LN_INLINE ln_t ln_fmod(ln_t a, ln_t b) { return b == -1 || b == 0 ? 0 : a % b; }
+LN_INLINE ln_t bit_and(ln_t a, ln_t b) { return a & b; }
+LN_INLINE ln_t bit_or(ln_t a, ln_t b) { return a | b; }
+LN_INLINE ln_t bit_xor(ln_t a, ln_t b) { return a ^ b; }
+/* A number of places that no number has moves all bits out. */
+LN_INLINE ln_t shift_left(ln_t a, ln_t b) { return b < 0 || b > 63 ? 0 : (ln_t)((uint64_t)a << b); }
+LN_INLINE ln_t shift_right(ln_t a, ln_t b) { return a >> (b < 0 || b > 63 ? 63 : b); }
+LN_INLINE ln_t gcd(ln_t a, ln_t b) {
+  while (b) {
+    ln_t rest = b == -1 ? 0 : a % b;
+    a = b;
+    b = rest;
+  }
+  return ln_abs(a);
+}
+LN_INLINE ln_t lcm(ln_t a, ln_t b) { return a == 0 || b == 0 ? 0 : ln_abs(div_trunc(a, gcd(a, b)) * b); }
 #define abs(x) ln_abs(x)
+#define fmod(a, b) ln_fmod(a, b)
 #define pow(a, b) ln_pow(a, b)
+#define is_negative(x) ((x) < 0)
 #define floor(x) (x)
 #define ceil(x) (x)
 #define round(x) (x)
@@ -154,7 +186,37 @@ LN_INLINE ln_t floordiv(ln_t a, ln_t b) {
   ln_t whole = LN_M(floor)(q);
   return q == 0 ? LN_M(copysign)((ln_t)0, a / b) : whole + (ln_t)(q - whole > (ln_t)0.5);
 }
+LN_INLINE ln_t div_trunc(ln_t a, ln_t b) { return LN_M(trunc)(a / b); }
+LN_INLINE ln_truth is_negative(ln_t x) { return LN_M(copysign)((ln_t)1, x) < 0; }
+LN_INLINE ln_t sinc(ln_t x) { return x == 0 ? 1 : LN_M(sin)((ln_t)LN_PI * x) / ((ln_t)LN_PI * x); }
+LN_INLINE ln_t digamma(ln_t x) { return (ln_t)ln_digamma((double)x); }
+LN_INLINE ln_t polygamma(ln_t n, ln_t x) { return (ln_t)ln_polygamma((double)n, (double)x); }
+LN_INLINE ln_t i0(ln_t x) { return (ln_t)ln_i0((double)x); }
+LN_INLINE ln_t i1(ln_t x) { return (ln_t)ln_i1((double)x); }
+#if LN_IS(LN_TYPE) == LN_IS_f32
+LN_INLINE ln_t inverse_erf(ln_t x) { return ln_erfinv_f32(x); }
+LN_INLINE ln_t towards(ln_t a, ln_t b, ln_t digits, ln_t least) { return ln_towards_f32(a, b, (int)digits, (int)least); }
+#else
+LN_INLINE ln_t inverse_erf(ln_t x) { return ln_erfinv(x); }
+LN_INLINE ln_t towards(ln_t a, ln_t b, ln_t digits, ln_t least) {
+  (void)digits, (void)least;
+  return nextafter(a, b);
+}
+#endif
 #ifndef __cplusplus
+#define acos(x) LN_M(acos)(x)
+#define asin(x) LN_M(asin)(x)
+#define sinh(x) LN_M(sinh)(x)
+#define cosh(x) LN_M(cosh)(x)
+#define acosh(x) LN_M(acosh)(x)
+#define asinh(x) LN_M(asinh)(x)
+#define atanh(x) LN_M(atanh)(x)
+#define exp2(x) LN_M(exp2)(x)
+#define erfc(x) LN_M(erfc)(x)
+#define lgamma(x) LN_M(lgamma)(x)
+#define hypot(a, b) LN_M(hypot)(a, b)
+#define fmod(a, b) LN_M(fmod)(a, b)
+#define copysign(a, b) LN_M(copysign)(a, b)
 #define exp(x) LN_M(exp)(x)
 #define expm1(x) LN_M(expm1)(x)
 #define log(x) LN_M(log)(x)

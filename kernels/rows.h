@@ -7,7 +7,7 @@
  *     ROW(cost, f, d0, d1, d2)                                 an entry of the table: the formula and its derivatives, NULL where there is none
  *
  * It defines all functions, and leaves the rows' names such that including ops.def again gives the table's entries. Integers have no rows of
- * class FLOAT and no derivatives, bytes (bool) only those of class TEST. */
+ * class FLOAT and no derivatives, bytes (bool) only those of class TEST, floats none of class WHOLE. */
 #ifndef LUNETTE_ROWS_H
 #define LUNETTE_ROWS_H
 
@@ -41,6 +41,13 @@
 #define KEEP_SAME(...) __VA_ARGS__
 #define SLOT_SAME(f) ENTRY(f)
 #endif
+#if defined(LN_INTEGER) && !defined(LN_BYTE)
+#define KEEP_WHOLE(...) __VA_ARGS__
+#define SLOT_WHOLE(f) ENTRY(f)
+#else
+#define KEEP_WHOLE(...)
+#define SLOT_WHOLE(f) NULL
+#endif
 #define KEEP_TEST(...) __VA_ARGS__
 #define SLOT_TEST(f) ENTRY(f)
 #ifdef LN_INTEGER
@@ -56,6 +63,10 @@
 #define SLOT_D(f) ENTRY(f)
 #endif
 
+#define SLOT_D_FLOAT(f) SLOT_D(f)
+#define SLOT_D_SAME(f) SLOT_D(f)
+#define SLOT_D_TEST(f) SLOT_D(f)
+#define SLOT_D_WHOLE(f) NULL
 #define UNARY(name, class, cost, flags, attrs, doc, f, dx, low, high) \
   KEEP_##class(BLOCK(name##_f, 1, attrs, IN_UNARY, f) DERIVATIVE(name##_d0, 3, attrs, GRAD_UNARY, dx))
 #define BINARY(name, class, cost, flags, names, attrs, doc, f, da, db, low, high)                       \
@@ -69,8 +80,9 @@
 #undef BINARY
 #undef TERNARY
 
-#define UNARY(name, class, cost, ...) ROW(cost, SLOT_##class(name##_f), SLOT_D(name##_d0), NULL, NULL)
-#define BINARY(name, class, cost, ...) ROW(cost, SLOT_##class(name##_f), SLOT_D(name##_d0), SLOT_D(name##_d1), NULL)
-#define TERNARY(name, class, cost, ...) ROW(cost, SLOT_##class(name##_f), SLOT_D(name##_d0), SLOT_D(name##_d1), SLOT_D(name##_d2))
+#define UNARY(name, class, cost, ...) ROW(cost, SLOT_##class(name##_f), SLOT_D_##class(name##_d0), NULL, NULL)
+#define BINARY(name, class, cost, ...) ROW(cost, SLOT_##class(name##_f), SLOT_D_##class(name##_d0), SLOT_D_##class(name##_d1), NULL)
+#define TERNARY(name, class, cost, ...) \
+  ROW(cost, SLOT_##class(name##_f), SLOT_D_##class(name##_d0), SLOT_D_##class(name##_d1), SLOT_D_##class(name##_d2))
 
 #endif

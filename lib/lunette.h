@@ -131,7 +131,7 @@ typedef struct ln_op_info {
   const char *doc;
   const char *forward; /* text of the formula; NULL for structured operators */
   const char *derivative[3];
-  const char *classname; /* FLOAT, SAME, TEST; NULL for structured operators */
+  const char *classname; /* FLOAT, SAME, TEST, WHOLE; NULL for structured operators */
   double low, high;      /* range of inputs in which the specs sample */
   int32_t kind;
   int32_t n_outputs;

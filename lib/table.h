@@ -52,7 +52,7 @@ typedef struct ln_param {
 } ln_param;
 
 enum { LN_GRAD_NONE, LN_GRAD_COMPOSED, LN_GRAD_FUSED, LN_GRAD_FORMULA, LN_GRAD_RECORDED };
-enum ln_class { LN_CLASS_FLOAT, LN_CLASS_SAME, LN_CLASS_TEST };
+enum ln_class { LN_CLASS_FLOAT, LN_CLASS_SAME, LN_CLASS_TEST, LN_CLASS_WHOLE };
 
 typedef struct ln_rule ln_rule;
 typedef struct ln_program ln_program;

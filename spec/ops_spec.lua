@@ -18,8 +18,12 @@ local function sample(info, shape, phase, dtype)
   return lt.tensor(values, {dtype = dtype or "float64"}):reshape(shape)
 end
 
+--- The dtypes that a row is tried in.
+local function dtypes_of(info) return info.class == "WHOLE" and {"int64", "int32", "uint8"} or {"float32", "float64", "bfloat16"} end
+
 local function operands(info, shape, dtype)
   local list = {}
+  dtype = dtype or dtypes_of(info)[1]:gsub("float32", "float64")
   for i = 1, ELEMENTWISE[info.kind] do list[i] = sample(info, shape, i, dtype) end
   if info.name == "where" then list[1] = list[1]:gt(0) end
   return list
@@ -58,7 +62,7 @@ for _, info in ipairs(ops.list) do
   if ELEMENTWISE[info.kind] and info.forward then
     describe(info.name, function()
       it("gives an element the same result in every layout and at every place", function()
-        for _, dtype in ipairs {"float32", "float64", "bfloat16"} do
+        for _, dtype in ipairs(dtypes_of(info)) do
           local list = operands(info, {5, 37}, dtype)
           local want = apply(info, list)
           for name, lay in pairs(layouts) do
@@ -74,7 +78,7 @@ for _, info in ipairs(ops.list) do
       end)
 
       it("gives an element the same result on any number of threads, first or last in a tensor", function()
-        local list = operands(info, {40000}, "float32")
+        local list = operands(info, {40000}, dtypes_of(info)[1])
         local threads = lt.get_num_threads()
         lt.set_num_threads(1)
         local alone = apply(info, list)
@@ -278,6 +282,12 @@ local structured = {
   masked_select = {function(x) return x:masked_select(lt.BoolTensor {{true, false, true}, {false, true, false}}) end, {2, 3}},
   masked_scatter = {function(x, s) return x:masked_scatter(lt.BoolTensor {{true, false, true}, {false, true, false}}, s) end, {2, 3}, {4}},
   embedding_dw = {function(dy) return ops.embedding_dw(dy, lt.LongTensor {2, 0, 2}, {rows = 3}) end, {3, 2}},
+  float_power = {function(x, y) return lt.float_power(x, y) * lt.float_power(x, 3) end, {2, 3}, {3}},
+  div_rounding = {function(x, y) return x:div(y * 3.7, {rounding_mode = "trunc"}) * x end, {2, 3}, {3}},
+  round_decimals = {function(x) return x:round({decimals = 0}) * x end, {2, 3}},
+  polygamma = {function(x) return lt.polygamma(2, x) * lt.polygamma(0, x) end, {2, 3}},
+  nan_to_num = {function(x) return x:nan_to_num() * (x * 1):nan_to_num_(1) end, {2, 3}},
+  clamp_tensor = {function(x, low) return x:clamp(low * 0.7, low + 0.3) * (x * 1):clamp_({max = low}) end, {2, 3}, {3}},
   nll_loss = {function(x) return lt.nll_loss(x, lt.LongTensor {2, 0, 1}, {ignore_index = 1}) end, {3, 3}},
   conv2d_dx = {function(dy, w) return ops.conv2d_dx(dy, w, {2, 1}, 1, {size = {1, 2, 4, 3}}) end, {1, 2, 2, 3}, {2, 2, 3, 3}},
   conv2d_dw = {function(x, dy) return ops.conv2d_dw(x, dy, {2, 1}, 1, {size = {2, 2, 3, 3}}) end, {1, 2, 4, 3}, {1, 2, 2, 3}},

@@ -22,10 +22,20 @@
     (void)at;                                                           \
     attributes operands return (double)(formula);                       \
   }
+/* No text computes with the bits of plain numbers. */
+#define FORMULA_FLOAT FORMULA
+#define FORMULA_SAME FORMULA
+#define FORMULA_TEST FORMULA
+#define FORMULA_WHOLE(...)
+#define ENTRY_FLOAT(name) name##_of_numbers
+#define ENTRY_SAME ENTRY_FLOAT
+#define ENTRY_TEST ENTRY_FLOAT
+#define ENTRY_WHOLE(name) NULL
 #define OP(...)
 #define OVERLOAD(...)
 #define UNARY(name, class, cost, flags, attributes, doc, f, ...) FORMULA(name, attributes, const double x = in[0];, f)
-#define BINARY(name, class, cost, flags, names, attributes, doc, f, ...) FORMULA(name, attributes, const double a = in[0]; const double b = in[1];, f)
+#define BINARY(name, class, cost, flags, names, attributes, doc, f, ...) \
+  FORMULA_##class(name, attributes, const double a = in[0]; const double b = in[1];, f)
 #define TERNARY(name, class, cost, flags, names, attributes, doc, f, ...) \
   FORMULA(name, attributes, const double a = in[0]; const double b = in[1]; const double c = in[2];, f)
 #include "../ops.def"
@@ -34,7 +44,7 @@
 #undef TERNARY
 
 static double (*const formulas[])(const double *, const double *) = {
-#define UNARY(name, ...) name##_of_numbers,
+#define UNARY(name, class, ...) ENTRY_##class(name),
 #define BINARY UNARY
 #define TERNARY UNARY
 #include "../ops.def"

@@ -107,13 +107,15 @@ static bool refuse_zero(ln_rule *r, int dtype) {
   return r_require(r, wrapped(r->attrs->slot[1].i, dtype) != 0, "integer division by zero");
 }
 
-/* What PyTorch refuses of bool and whole numbers, because the answer would surprise. */
+/* What PyTorch refuses of a dtype, because the answer would surprise or there is none. */
 static bool refuse_senseless(ln_rule *r, int dtype) {
   int flags = r->row->info.flags;
+  if (r->row->result == LN_CLASS_WHOLE && !r_require(r, !ln_is_float(dtype), "defined for whole numbers alone, not for %s", ln_dtype_name(dtype)))
+    return false;
   if (!(flags & (LN_FLAG_NO_BOOL | LN_FLAG_WHOLE_POWER | LN_FLAG_DIVISOR)) || ln_is_float(dtype)) return true;
-  if (flags & LN_FLAG_NO_BOOL) return r_require(r, dtype != LN_BOOL, "not defined for bool; use logical_xor, logical_not or :int()");
+  if ((flags & LN_FLAG_NO_BOOL) && !r_require(r, dtype != LN_BOOL, "not defined for bool; use logical_xor, logical_not or :int()")) return false;
   if (flags & LN_FLAG_DIVISOR) return refuse_zero(r, dtype);
-  return r_require(r, r->in[1] || r->attrs->slot[1].i >= 0,
+  return r_require(r, !(flags & LN_FLAG_WHOLE_POWER) || r->in[1] || r->attrs->slot[1].i >= 0,
                    "a whole number to the negative power %lld is no whole number; convert the tensor with :float()", (long long)r->attrs->slot[1].i);
 }
 

@@ -10,14 +10,14 @@
 typedef void (*block_fn)(ln_t *y, const ln_t *const *in, int64_t n, const double *at);
 
 /* One loop: `operands` declares the names of the formula at element i. The pointers are copied, since bytes that are written might be theirs. */
-#define BLOCK(function, inputs, attrs, operands, formula)                              \
-  static void function(ln_t *y_, const ln_t *const *in, int64_t n, const double *at) { \
-    (void)at;                                                                          \
-    const ln_t *from[inputs];                                                          \
-    for (int k = 0; k < inputs; k++) from[k] = in[k];                                  \
-    attrs n &= ~(int64_t)(LN_LANES - 1);                                               \
-    LN_INDEPENDENT                                                                     \
-    for (int64_t i = 0; i < n; i++) { operands y_[i] = (ln_t)(formula); }              \
+#define BLOCK(function, inputs, attrs, operands, formula)                               \
+  static void function(ln_t *y_, const ln_t *const *in, int64_t n_, const double *at) { \
+    (void)at;                                                                           \
+    const ln_t *from[inputs];                                                           \
+    for (int k = 0; k < inputs; k++) from[k] = in[k];                                   \
+    attrs n_ &= ~(int64_t)(LN_LANES - 1);                                               \
+    LN_INDEPENDENT                                                                      \
+    for (int64_t i = 0; i < n_; i++) { operands y_[i] = (ln_t)(formula); }              \
   }
 #define INPUT(k) from[k][i]
 #define ENTRY(function) function
