@@ -5,11 +5,12 @@
 -- FOLDER holds the four original files: train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and
 -- t10k-labels-idx1-ubyte.gz.
 
-local ffi = require("ffi")
 local lt = require("lunette")
 local nn, F, optim, data = lt.nn, lt.nn.functional, lt.optim, lt.data
 local Progress = require("lunette.progress")
-local show = dofile((arg[0]:match("^(.*/)") or "./") .. "picture.lua")
+
+local here = arg[0]:match("^(.*/)") or "./"
+local load_idx, show = dofile(here .. "idx.lua"), dofile(here .. "picture.lua")
 
 local folder = arg[1]
 local seed = tonumber(arg[2]) or 0
@@ -21,28 +22,10 @@ if not folder then
   os.exit(2)
 end
 
---- The bytes of an idx file as a uint8 tensor: two zeros, the type (8: bytes), the number of dims, each size as four bytes, the elements.
-local function read_idx(name)
-  local path = folder .. "/" .. name .. ".gz"
-  local text = lt.read_file(path)
-  local magic, ndim = text:sub(1, 3), text:byte(4) or 0
-  local head = 4 + 4 * ndim
-  assert(magic == "\0\0\8" and ndim > 0 and #text >= head, path .. " is no idx file of bytes")
-  local shape, count = {}, 1
-  for i = 1, ndim do
-    local a, b, c, d = text:byte(4 * i + 1, 4 * i + 4)
-    shape[i] = ((a * 256 + b) * 256 + c) * 256 + d
-    count = count * shape[i]
-  end
-  assert(#text == head + count, ("%s holds %d bytes where its header promises %d"):format(path, #text, head + count))
-  local t = lt.empty(shape, {dtype = "uint8"})
-  ffi.copy(t:data_ptr(), ffi.cast("const char *", text) + head, count)
-  return t
-end
-
---- Pictures stay bytes, [N, 1, 28, 28], until a batch of them is needed; classes are int64.
+--- Pictures stay bytes, [N, 1, 28, 28], until a batch of them is needed.
 local function load(part)
-  return read_idx(part .. "-images-idx3-ubyte"):unsqueeze(1), read_idx(part .. "-labels-idx1-ubyte"):long()
+  local pictures, classes = load_idx(folder, part)
+  return pictures:unsqueeze(1), classes
 end
 
 local function normalised(pictures) return pictures:float():div(255):sub(0.1307):div(0.3081) end

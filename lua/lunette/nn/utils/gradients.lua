@@ -40,10 +40,12 @@ end
 -- Norms on the device of the first and in the dtype that takes them all.
 local function stacked(norms)
   local dtype, device = norms[1].dtype, norms[1].device
+  local widest, mixed = norms[1], false
   for i = 2, #norms do
-    if norms[i].dtype ~= dtype then dtype = (norms[1] + norms[i]:to(device)):to(device).dtype end
+    local n = norms[i]
+    if n.dtype ~= dtype or n.device ~= device then mixed, widest = true, widest + n:to(device) end
   end
-  for i = 1, #norms do norms[i] = norms[i]:to(device):to(dtype) end
+  for i = 1, mixed and #norms or 0 do norms[i] = norms[i]:to(device):to(widest.dtype) end
   return (ops.stack(norms, 0))
 end
 
@@ -63,9 +65,12 @@ end
 local function scale(grads, max_norm, total)
   if #grads == 0 then return end
   local factor = (max_norm / (total:detach() + MARGIN)):clamp(nil, 1)
+  if not factor.is_cuda and factor:item() == 1 then return end -- nothing waits for a value on the host
+  local fitting = factor
   for i = 1, #grads do
     local g = grads[i]
-    g:mul_(factor:to(g.device):to(g.dtype))
+    if g.dtype ~= fitting.dtype or g.device ~= fitting.device then fitting = factor:to(g.device):to(g.dtype) end
+    g:mul_(fitting)
   end
 end
 

@@ -227,8 +227,6 @@ local function taken(options, names)
   return next(rest) ~= nil and rest or nil
 end
 
---- A class method: prunes the parameter `name` of a module by a new method of the class, Method:apply(module, name, ..., {names}); the further arguments and
---- names are the constructor's, importance_scores is what is compared in the place of the parameter. Returns the method, or the PruningContainer it was added to.
 function Method.apply(owner, ...)
   if not class.is_class(owner) or not class.descends(owner, Method) then
     fail("apply is a method of a class, called with a colon: prune.L1Unstructured:apply(module, name, amount)")
@@ -244,6 +242,12 @@ function Method.apply(owner, ...)
   end
   return attach(owner, values[1], values[2], scores, function() return owner(unpack(values, 3, values.n)) end)
 end
+
+catalog.add(Method.apply, {
+  name = "nn.utils.prune.BasePruningMethod:apply", signature = "module:module, name:string, ..., *, importance_scores:tensor?",
+  doc = "A method of the class, called with a colon: prunes the parameter `name` of a module by a new method of the class; the further arguments and names are the "
+    .. "constructor's, importance_scores is what is compared in the place of the parameter. Returns the method, or the PruningContainer it was added to.",
+})
 
 --- Gives a class an `apply` whose arguments after module and name, `takes`, are checked; all but importance_scores go to the constructor.
 local function define_apply(owner, takes)
