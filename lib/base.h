@@ -13,7 +13,8 @@
 /* Sets the thread's error text and returns LN_ERROR. */
 int ln_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int ln_fail_nomem(int64_t bytes);
-/* A kernel's answer as a status: LN_OK for NULL. */
+int ln_fail_interrupted(void);
+/* A kernel's answer as a status: LN_OK for NULL, unless an interrupt has cut it short. */
 int ln_kernel_status(const char *op, const char *failure);
 #define LN_TRY(call)                                  \
   do {                                                \

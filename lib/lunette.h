@@ -153,6 +153,16 @@ const char *ln_build_info(void); /* libraries and instruction set in use, one a 
 void ln_set_num_threads(int n);
 int ln_get_num_threads(void);
 
+/* -- Interrupts, for a prompt --
+ * While one is wanted, operators, backward passes and long kernels end with the error "interrupted"; what they were writing is not valid. */
+void ln_interrupt(void); /* wants one: from any thread, also in a signal handler */
+bool ln_interrupted(void);
+void ln_interrupt_clear(void);
+/* From now on SIGINT wants one, and calls sethook(lua, hook, mask, count), which is lua_sethook, unless it is NULL. When patience is not 0, a second SIGINT
+ * before ln_interrupt_clear, or so many seconds without that, end the process as the system would. */
+int ln_interrupt_catch(void *sethook, void *lua, void *hook, int mask, int count, double patience);
+void ln_interrupt_release(void); /* SIGINT does what it did before */
+
 /* -- Operators -- */
 int ln_op_count(void);
 const ln_op_info *ln_op_at(int op); /* NULL past the end */

@@ -2,6 +2,7 @@
 #ifndef LUNETTE_TENSOR_H
 #define LUNETTE_TENSOR_H
 
+#include "../kernels/interrupt.h"
 #include "../kernels/kernels.h"
 #include "base.h"
 

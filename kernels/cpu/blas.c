@@ -95,6 +95,25 @@ static void share_blas(const ln_gemm *g, double work) {
   });
 }
 
+/* Products that take long are done in slices of rows, between which an interrupt is heeded. Their bounds do not depend on the threads; fewer rows would not
+ * pay for what a library prepares of B each time. */
+#define SLICE ((double)((int64_t)1 << 32)) /* multiply-adds */
+#define SLICE_ROWS 512
+
+static bool in_slices(const ln_gemm *g, double work, bool (*multiply)(const ln_gemm *g)) {
+  int64_t slices = (int64_t)(work * (double)g->batch / SLICE) + 1, step = (g->m / slices / SLICE_ROWS + 1) * SLICE_ROWS;
+  for (int64_t low = 0; low < g->m && !ln_cut_short(); low += step) {
+    ln_gemm part = part_of(g, 0, true, low, low + step < g->m ? low + step : g->m);
+    if (!multiply(&part)) return false;
+  }
+  return true;
+}
+
+static bool multiply_openblas(const ln_gemm *g) {
+  share_blas(g, (double)g->m * (double)g->n * (double)g->k);
+  return true;
+}
+
 static bool fits_blas(const ln_gemm *g) {
   const int64_t most = INT32_MAX;
   return g->m <= most && g->n <= most && g->k <= most && g->a_row <= most && g->a_col <= most && g->b_row <= most && g->b_col <= most &&
@@ -116,8 +135,8 @@ bool ln_blas_gemm(const ln_gemm *g, const char **failure) {
     fill_with_bias(g);
     with.beta = 1;
   }
-  if (g->dtype == LN_FLOAT32 && work >= MIDDLE && ln_onednn_sgemm(&with)) return true;
+  if (g->dtype == LN_FLOAT32 && work >= MIDDLE && in_slices(&with, work, ln_onednn_sgemm)) return true;
   *failure = ln_openblas_failure();
-  if (!*failure) share_blas(&with, work);
+  if (!*failure) in_slices(&with, work, multiply_openblas);
   return true;
 }

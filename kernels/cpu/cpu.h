@@ -6,6 +6,7 @@
 #ifndef LUNETTE_CPU_H
 #define LUNETTE_CPU_H
 
+#include "../interrupt.h"
 #include "../kernels.h"
 
 #include <omp.h>
@@ -29,7 +30,7 @@
 /* Threads worth starting for `work` elements at `grain` elements each; the pool is OpenMP's, its size ln_set_num_threads'. */
 int ln_cpu_threads(int64_t work, int64_t grain);
 /* The iterations i = 0, step, ... below n, shared among threads. A single one enters no OpenMP region: that would cost memory and wake the pool. */
-#define LN_SHARE(threads, i, n, step, ...)                                                                                          \
+#define LN_SHARE_ALL(threads, i, n, step, ...)                                                                                      \
   do {                                                                                                                              \
     const int ln_threads = (threads);                                                                                               \
     const int64_t ln_end = (n);                                                                                                     \
@@ -39,6 +40,11 @@ int ln_cpu_threads(int64_t work, int64_t grain);
       for (int64_t i = 0; i < ln_end; i += (step)) __VA_ARGS__                                                                      \
     }                                                                                                                               \
   } while (0)
+/* The same, of which an interrupt leaves out the rest. */
+#define LN_SHARE(threads, i, n, step, ...) \
+  LN_SHARE_ALL(threads, i, n, step, {      \
+    if (!ln_cut_short()) __VA_ARGS__       \
+  })
 #define LN_GRAIN_LIGHT 16384
 #define LN_GRAIN_HEAVY 4096
 

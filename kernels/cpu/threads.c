@@ -65,17 +65,21 @@ static void advance(position *w, int d, int64_t count) {
   }
 }
 
+#define MOST ((int64_t)1 << 19) /* elements between two looks for an interrupt */
+
 /* Elements [low, high) of the nest: whole runs as many at a time as lie in one plane of the two innermost loops. */
 static void walk_range(const ln_loop *loop, int64_t low, int64_t high, ln_rows_fn run, void *context) {
   int last = loop->ndim - 1;
   int64_t width = loop->shape[last];
   position w = position_of(loop, low);
-  for (int64_t left = high - low; left > 0;) {
+  for (int64_t left = high - low; left > 0 && !ln_cut_short();) {
     int64_t rows = 1, n = width - w.at[last];
     if (n > left) n = left;
+    if (n > MOST) n = MOST;
     if (n == width && last > 0) {
       rows = loop->shape[last - 1] - w.at[last - 1];
       if (rows > left / width) rows = left / width;
+      if (rows > MOST / width) rows = MOST / width;
     }
     run(context, rows, n, w.p);
     left -= rows * n;

@@ -54,8 +54,10 @@ int ln_fail_nomem(int64_t bytes) {
   return LN_NOMEM;
 }
 
+int ln_fail_interrupted(void) { return ln_fail("interrupted"); }
+
 int ln_kernel_status(const char *op, const char *failure) {
-  if (!failure) return LN_OK;
+  if (!failure) return ln_interrupt_from(LN_CUT_SHORT) ? ln_fail_interrupted() : LN_OK;
   ln_fail("%s: %s", op, failure);
   return strcmp(failure, LN_OUT_OF_MEMORY) == 0 ? LN_NOMEM : LN_ERROR;
 }

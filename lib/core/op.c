@@ -162,6 +162,7 @@ static int run_checked(ln_rule *r, ln_thread *me) {
 
 int ln_run(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, bool inplace, ln_tensor **outputs) {
   static const ln_attrs none;
+  if (ln_interrupt_from(LN_WANTED)) return ln_fail_interrupted();
   ln_thread *me = ln_me();
   ln_tensor *out[LN_MAX_OUTPUTS], *extra[LN_MAX_EXTRAS] = {NULL};
   ln_rule r;

@@ -74,6 +74,7 @@ static const ln_step_rule rules[LN_RULES] = {
 const ln_step_rule *ln_step_rule_at(int index) { return index >= 0 && index < LN_RULES ? &rules[index] : NULL; }
 
 int ln_optim_step(const char *op, int rule, ln_tensor *const *params, ln_tensor *const *const *states, int n, const double *scalars, int stride) {
+  if (ln_interrupted()) return ln_fail_interrupted(); /* a step that has begun is done whole */
   LN_TRY(check_all(op, params, n, states, LN_STEP_STATES));
   for (int i = 0; i < n; i++) {
     if (!params[i]->grad) continue;

@@ -10,6 +10,7 @@ local root = getinfo(1, "S").source:match("^(.*)errors%.lua$")
 
 -- Lunette's own files, and the code it writes for itself, which is named "=lunette...".
 local function is_own(source) return source:sub(1, #root) == root or source:sub(1, 8) == "=lunette" end
+errors.is_own = is_own
 
 --- What stands before every message: nn/path.lua names the running module.
 function errors.context() return "" end

@@ -76,6 +76,7 @@ base.fail = arguments.fail
 function base.check(status, name, inner)
   if status == OK then return end
   local message = ffistring(C.ln_error())
+  if base.hooks.interrupted and C.ln_interrupted() then base.hooks.interrupted() end
   if name and message:sub(1, #inner + 1) == inner .. ":" then message = name .. message:sub(#inner + 1) end
   arguments.fail(message)
 end

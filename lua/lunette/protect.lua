@@ -3,7 +3,7 @@
 -- A message that is caught by pcall, or leaves a coroutine, is handed on as it was. One that the host program or an xpcall will see gets the traceback
 -- of where it was raised added, since theirs begins where it is handed on.
 
-local getinfo, traceback = debug.getinfo, debug.traceback
+local getinfo, require = debug.getinfo, require
 local error, pcall, xpcall, type, setmetatable, coroutine = error, pcall, xpcall, type, setmetatable, coroutine
 
 local protect = {}
@@ -13,7 +13,7 @@ local raised = {} -- of the error on its way: its message, and the traceback of 
 
 local function note(message, thread)
   if type(message) ~= "string" or message == raised.message then return end
-  raised.message, raised.trace = message, thread and traceback(thread, "") or traceback("", 3)
+  raised.message, raised.trace = message, require("lunette.trace").text(thread and 0 or 2, thread)
 end
 
 local function handler(message)

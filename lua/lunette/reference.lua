@@ -47,6 +47,9 @@ local function source_of(fn)
   return marked and table.concat(words, " ") or nil, takes
 end
 
+--- The comment above a function, if it begins with three hyphens.
+function reference.comment(fn) return (source_of(fn)) end
+
 -- The signature of the parser of this name that a function uses.
 local function parsed_by(fn, name)
   local i = 1

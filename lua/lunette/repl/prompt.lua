@@ -1,85 +1,102 @@
---- The prompt: reads a line, evaluates it, prints what it gives. GNU readline edits the line and keeps a history where it is installed.
+--- The prompt: reads lines until they are a chunk, runs it, shows what it gives.
 
-local ffi = require("ffi")
+local commands = require("lunette.repl.commands")
+local compile = require("lunette.repl.compile")
+local interrupt = require("lunette.repl.interrupt")
+local show = require("lunette.repl.show")
+
+require("lunette.interpreted")()
 
 local prompt = {}
-local HISTORY = (os.getenv("HOME") or ".") .. "/.lunette_history"
 
---- A reader of lines: readline on a terminal, plain input elsewhere.
-local function reader()
-  ffi.cdef("int isatty(int fd);")
-  if ffi.C.isatty(0) == 0 then
-    return function() return io.read("*l") end, function() end
-  end
-  local ok, lib = pcall(ffi.load, "libreadline.so.8")
-  if not ok then
-    return function(text)
-      io.write(text)
-      io.flush()
-      return io.read("*l")
-    end, function() end
-  end
-  ffi.cdef([[
-    char *readline(const char *prompt);
-    void add_history(const char *line);
-    int read_history(const char *path);
-    int write_history(const char *path);
-    void stifle_history(int most);
-    void free(void *p);
-  ]])
-  lib.stifle_history(1000)
-  lib.read_history(HISTORY)
-  return function(text)
-    local line = lib.readline(text)
-    if line == nil then return nil end
-    local result = ffi.string(line)
-    ffi.C.free(line)
-    if result:match("%S") then lib.add_history(result) end
-    return result
-  end, function() lib.write_history(HISTORY) end
+-- Prints a failure: a message, or an error of trace.described.
+local function report(failure)
+  if type(failure) == "string" then failure = {message = failure, frames = {}} end
+  if failure.interrupted then io.write("\n") end -- behind the terminal's ^C
+  show.failure(failure)
+  io.flush()
 end
 
---- The chunk of a text: an expression is returned, a statement run. nil and true when more lines are needed.
-local function compile(text)
-  local chunk = loadstring("return " .. text, "=(prompt)")
-  if chunk then return chunk end
-  local statement, message = loadstring(text, "=(prompt)")
-  if statement then return statement end
-  return nil, message:match("'?<eof>'?$") ~= nil, message
-end
-
-local function show(ok, ...)
-  if not ok then
-    print(tostring((...)))
-    return
+local function show_and_remember(session)
+  return function(...)
+    if select("#", ...) > 0 and (...) ~= nil then session:remember((...)) end
+    show.values(...)
+    io.flush()
   end
-  for i = 1, select("#", ...) do print((select(i, ...))) end
 end
 
---- Runs until the end of input. @return the exit status
-function prompt.run(lt)
-  local read, finish = reader()
+-- Runs chunks until one fails. @return the failure
+local function run(session, chunks)
+  for _, chunk in ipairs(chunks) do
+    local ok, failure = session:run(chunk, show_and_remember(session))
+    if not ok then return failure end
+  end
+end
+
+-- What a text does: a function that returns its failure. nil and "more" when it is not finished.
+local function action_of(session, text)
+  local command = commands.of(session, text)
+  if command then return command end
+  local chunks, message = compile.chunks(text)
+  if message == "more" then return nil, message end
+  return function()
+    if not chunks then return message end
+    return run(session, chunks)
+  end
+end
+
+local function greet(lt)
   local threads = lt.get_num_threads()
-  print(("Lunette %s, LuaJIT, %d thread%s. help \"name\" explains an operator, ctrl-d leaves."):format(lt.version, threads, threads == 1 and "" or "s"))
-  while true do
-    local text = read("> ")
-    if not text then break end
-    text = text:gsub("^=%s*", "")
-    local chunk, incomplete, message = compile(text)
-    while incomplete do
-      local more = read(">> ")
-      if not more then break end
-      text = text .. "\n" .. more
-      chunk, incomplete, message = compile(text)
+  print(("Lunette %s, %d thread%s. ?name explains a name, Tab completes it, Ctrl-D leaves."):format(lt.version, threads, threads == 1 and "" or "s"))
+end
+
+-- One entry: lines until the text is finished. @return false at the end of input
+local function enter(session, read, remember)
+  local text, reason = read("> ")
+  while text do
+    local action = action_of(session, text)
+    if action then
+      remember(text)
+      local failure = action()
+      if failure then report(failure) end
+      return true
     end
-    if chunk then
-      show(pcall(chunk))
-    elseif message then
-      print(message)
+    local line
+    line, reason = read(">> ")
+    if not line and reason ~= "interrupted" then
+      report("the input ended in the middle of a chunk")
+      return false
     end
+    text = line and text .. "\n" .. line
   end
-  finish()
-  print()
+  return reason == "interrupted"
+end
+
+--- A prompt on a terminal, until it is left. @return the exit status
+function prompt.run(session)
+  local complete = require("lunette.repl.complete")
+  local read, remember = require("lunette.repl.input").open(function(line, word) return complete.words(session, line, word) end)
+  interrupt.catch_for_prompt()
+  greet(session.lt)
+  while not session.done and enter(session, read, remember) do io.flush() end
+  interrupt.release()
+  if not session.done then print() end
+  return 0
+end
+
+--- Input that comes from no terminal: the same without a greeting or a prompt; the first failure ends it. @return the exit status
+function prompt.follow(session, fail)
+  local text
+  interrupt.catch_for_script()
+  for line in io.lines() do
+    text = text and text .. "\n" .. line or line
+    local action = action_of(session, text)
+    local failure = action and action()
+    if failure then return fail(failure) end
+    if action then text = nil end
+    if session.done then return 0 end
+  end
+  if text then return fail("the input ended in the middle of a chunk") end
   return 0
 end
 

@@ -74,6 +74,6 @@ static void some_blocks(const ln_step *s, int64_t from, int64_t to) {
 const char *LN_FN(optim_step)(const ln_step *s) {
   int threads = ln_cpu_threads(s->n, LN_GRAIN_HEAVY);
   int64_t blocks = (s->n + LN_BUFFER - 1) / LN_BUFFER, share = (blocks + threads - 1) / threads * LN_BUFFER;
-  LN_SHARE(threads, t, threads, 1, { some_blocks(s, t * share, (t + 1) * share < s->n ? (t + 1) * share : s->n); });
+  LN_SHARE_ALL(threads, t, threads, 1, { some_blocks(s, t * share, (t + 1) * share < s->n ? (t + 1) * share : s->n); });
   return NULL;
 }

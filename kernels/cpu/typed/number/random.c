@@ -229,7 +229,7 @@ static void fill_range(const draw *d, int64_t low, int64_t high) {
   LN_ALIGN ln_t x[4 * BLOCKS], y[4 * BLOCKS];
   bool reads = r->kind == LN_RANDOM_DROPOUT;
   cursor c;
-  while (low < high) {
+  while (low < high && !ln_cut_short()) {
     cursor_set(&c, &r->loop, low);
     int64_t n = high - low < BLOCKS * d->per ? high - low : BLOCKS * d->per;
     int blocks = (int)((n + d->per - 1) / d->per);
