@@ -46,6 +46,32 @@ describe("nn.init", function()
     assert.is_true(lt.allclose(x, conv(x)))
   end)
 
+  it("cuts a normal distribution off, and has its mean and spread", function()
+    local t = init.trunc_normal_(lt.empty(20000, {dtype = "float64"}), {mean = 1, std = 2, a = -1, b = 1.5})
+    assert.is_true(t:min():item() >= -1 and t:max():item() <= 1.5)
+    assert.is_true(math.abs(t:mean():item() - 0.34236091) < 0.02) -- scipy.stats.truncnorm(-1, 0.25, 1, 2).mean()
+    assert.is_true(math.abs(t:std():item() - 0.69953062) < 0.02)
+    assert.are.same({2, 2}, init.trunc_normal_(lt.empty(2), {mean = 3, std = 0}):tolist())
+    assert.has_error(function() init.trunc_normal_(t, {a = 2, b = 1}) end, "trunc_normal_: a = 2 is above b = 1")
+  end)
+
+  it("makes orthogonal matrices, wide and high, of any rank", function()
+    for _, shape in ipairs{{3, 5}, {5, 3}, {4, 2, 3}} do
+      local t = init.orthogonal_(lt.empty(shape), 2)
+      local m = t:flatten(1)
+      local product = m:size(0) < m:size(1) and m:matmul(m:t()) or m:t():matmul(m)
+      assert.is_true(product:allclose(4 * lt.eye(product:size(0)), {atol = 1e-5}))
+    end
+    assert.has_error(function() init.orthogonal_(lt.empty(3)) end, "orthogonal_: a tensor of at least 2 dimensions is needed, got shape {3}")
+  end)
+
+  it("makes sparse columns", function()
+    local t = init.sparse_(lt.empty(10, 4), 0.25, {std = 3})
+    assert.are.same({3, 3, 3, 3}, t:eq(0):sum(0):tolist())
+    assert.is_true(t:std():item() > 1)
+    assert.has_error(function() init.sparse_(lt.empty(10), 0.25) end, "sparse_: a tensor of 2 dimensions is needed, got shape {10}")
+  end)
+
   it("refuses shapes without fans", function()
     assert.has_error(function() init.xavier_normal_(lt.empty(3)) end)
     assert.has_error(function() init.eye_(lt.empty(3)) end)

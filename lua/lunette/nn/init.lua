@@ -2,6 +2,7 @@
 
 local each = require("lunette.each")
 local arguments = require("lunette.arguments")
+local create = require("lunette.create")
 local define = require("lunette.define")
 
 local fail = arguments.fail
@@ -149,6 +150,54 @@ declare("kaiming_normal_", {
   call = function(t, a, mode, nonlinearity, generator)
     if t:numel() == 0 then return t end
     return normal(t, 0, kaiming_std("kaiming_normal_", t, a, mode, nonlinearity), generator)
+  end,
+})
+
+-- Others ---------------------------------------------------------------------------------------------------------------------------------
+
+-- The part of a standard normal distribution below x.
+local function below(x) return (1 + create.tensor(x / sqrt(2), {dtype = "float64", device = "cpu"}):erf():item()) / 2 end
+
+declare("trunc_normal_", {
+  doc = "Draws from N(mean, std^2), of which only what lies between a and b is kept.",
+  takes = "tensor:tensor, mean:number=0, std:number>=0=1, a:number=-2, b:number=2, generator:generator?",
+  call = function(t, mean, std, a, b, generator)
+    if a > b then fail(("trunc_normal_: a = %g is above b = %g"):format(a, b)) end
+    if std == 0 then return constant(t, math.min(math.max(mean, a), b)) end
+    uniform(t, 2 * below((a - mean) / std) - 1, 2 * below((b - mean) / std) - 1, generator)
+    t.data:erfinv_():mul_(std * sqrt(2)):add_(mean):clamp_(a, b)
+    return t
+  end,
+})
+
+declare("orthogonal_", {
+  doc = "Makes a (semi) orthogonal matrix of the tensor, its dimensions from the second on taken as one (Saxe et al., 2013), times gain.",
+  takes = "tensor:tensor, gain:number=1, generator:generator?",
+  call = function(t, gain, generator)
+    if #t.shape < 2 then fail(("orthogonal_: a tensor of at least 2 dimensions is needed, got shape %s"):format(tostring(t.shape))) end
+    if t:numel() == 0 then return t end
+    local rows = t:size(0)
+    local drawn = normal(t.data:new_empty(rows, t:numel() / rows), 0, 1, generator)
+    local wide = rows < drawn:size(1)
+    local q, r = require("lunette.linalg").qr(wide and drawn:t() or drawn)
+    q = q * r:diagonal():sign() -- of the many decompositions the one that depends on the draw alone: q is uniform then
+    t.data:copy_((wide and q:t() or q):reshape(t.shape)):mul_(gain)
+    return t
+  end,
+})
+
+declare("sparse_", {
+  doc = "Draws a matrix from N(0, std^2) and sets the part sparsity of each column to 0 (Martens, 2010).",
+  takes = "tensor:tensor, sparsity:number[0,1], std:number=0.01, generator:generator?",
+  call = function(t, sparsity, std, generator)
+    if #t.shape ~= 2 then fail(("sparse_: a tensor of 2 dimensions is needed, got shape %s"):format(tostring(t.shape))) end
+    normal(t, 0, std, generator)
+    local rows, zeros = t:size(0), math.ceil(sparsity * t:size(0))
+    for column = 0, t:size(1) - 1 do
+      local places = create.randperm(rows, {generator = generator, device = t.device}):narrow(0, 0, zeros)
+      t.data:select(1, column):index_fill_(0, places, 0)
+    end
+    return t
   end,
 })
 
