@@ -23,6 +23,7 @@ end
 local Terminal = {}
 Terminal.__index = Terminal
 
+local PATIENCE = 3
 local LIMIT = 60 -- seconds for an answer: a machine may be busy
 
 local function pointers(words)
@@ -85,10 +86,17 @@ function Terminal:enter(line, answer)
   return answer and self:wait(answer)
 end
 
---- Waits for the program's end. @return its status as a shell has it
-function Terminal:finish()
-  local ends = os.time() + LIMIT
-  while self:take(100) and os.time() < ends do end -- luacheck: ignore
+--- Waits for the program's end, typing `again` every few seconds: a key is lost that comes while an editor changes how the terminal works.
+--- @return its status as a shell has it
+function Terminal:finish(again)
+  local now = os.time()
+  local ends, next_key = now + LIMIT, now + PATIENCE
+  while self:take(100) and os.time() < ends do
+    if again and os.time() >= next_key then
+      self:type(again)
+      next_key = os.time() + PATIENCE
+    end
+  end
   ffi.C.close(self.descriptor)
   local status = require("spec.child").wait(self.pid)
   return bit.band(status, 127) == 0 and bit.rshift(status, 8) or 128 + bit.band(status, 127)

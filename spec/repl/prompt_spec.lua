@@ -25,7 +25,7 @@ end
 
 local function finish(terminal)
   terminal:type("\4")
-  assert.are.equal(0, terminal:finish())
+  assert.are.equal(0, terminal:finish("\4"))
 end
 
 -- What stands between the echo of a line and the next prompt.

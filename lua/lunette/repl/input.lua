@@ -39,17 +39,28 @@ char *strdup(const char *text);
 void free(void *p);
 ]]
 
+local LOOK = 100 -- milliseconds between looks at the flag of Ctrl-C, which may be set just before a wait begins
+local keyboard = ffi.new("struct ln_pollfd[1]", {{fd = 0, events = 1}})
+
+-- Waits for a key for so many milliseconds. @return whether there is one
+local function wait(milliseconds) return ffi.C.poll(keyboard, 1, milliseconds) > 0 end
+
 -- The plain reader -------------------------------------------------------------------------------------------------------------------------
+
+local function interrupted()
+  C.ln_interrupt_clear()
+  io.write("\n")
+  return nil, "interrupted"
+end
 
 local function plain(prompt)
   io.write(prompt)
   io.flush()
-  local line = io.stdin:read("*l")
-  if not line and C.ln_interrupted() then
-    C.ln_interrupt_clear()
-    io.write("\n")
-    return nil, "interrupted"
+  while C.ln_is_terminal(0) and not wait(LOOK) do
+    if C.ln_interrupted() then return interrupted() end
   end
+  local line = io.stdin:read("*l")
+  if not line and C.ln_interrupted() then return interrupted() end
   return line
 end
 
@@ -94,11 +105,7 @@ local function optional(library, name)
   return ok and fn or nil
 end
 
--- Waits for a key. @return false when a signal came instead
-local function wait(fds) return ffi.C.poll(fds, 1, -1) > 0 end
-
 local function editing(library, complete)
-  local fds = ffi.new("struct ln_pollfd[1]", {{fd = 0, events = 1}})
   local done, line
   kept.handler = ffi.cast("ln_rl_handler *", function(text)
     done, line = true, text ~= nil and ffi.string(text) or nil
@@ -127,7 +134,7 @@ local function editing(library, complete)
     io.flush()
     library.rl_callback_handler_install(prompt, kept.handler)
     while not done do
-      if wait(fds) then library.rl_callback_read_char() end
+      if wait(LOOK) then library.rl_callback_read_char() end
       if C.ln_interrupted() and not done then return drop() end
     end
     return line
