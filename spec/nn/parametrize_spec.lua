@@ -178,6 +178,23 @@ describe("a parametrized tensor", function()
     assert.is_true(lt.equal(to.bias, from.bias))
   end)
 
+  it("may be computed by functions that have parametrized tensors themselves", function()
+    local Scale = nn.Module:subclass("Scale")
+    function Scale:__init() self.by = nn.Parameter(lt.ones(1)) end
+    function Scale:forward(x) return x * self.by end
+    local m = parametrize.register_parametrization(nn.Linear(2, 2), "weight", Scale())
+    local weight = m.weight:detach()
+    parametrize.register_parametrization(m.parametrizations.weight[0], "by", Double())
+    assert.are.same({"bias", "parametrizations.weight.original", "parametrizations.weight.0.parametrizations.by.original"}, keys(m))
+    m.parametrizations.weight[0].by = lt.full({1}, 3)
+    assert.is_true(lt.allclose(m.weight, weight * 3))
+    parametrize.remove_parametrizations(m.parametrizations.weight[0], "by", false)
+    assert.are.equal(1.5, m.parametrizations.weight[0].by:item())
+    parametrize.remove_parametrizations(m, "weight")
+    assert.is_true(lt.allclose(m.weight, weight * 1.5))
+    assert.are.equal(2, #m:parameters())
+  end)
+
   it("must be there, and keep dtype and shape unless that is allowed", function()
     local m = nn.Linear(2, 3)
     local register = parametrize.register_parametrization
@@ -283,7 +300,7 @@ describe("parametrizations.spectral_norm", function()
     assert.are.same(lt.ones(4, 3):tolist(), new.parametrizations.weight.original:tolist())
     refuses("dim 2 is out of range", function() parametrizations.spectral_norm(nn.Linear(1, 1), {dim = 2}) end)
     refuses("has no parameter or buffer with name 'w'", function() parametrizations.spectral_norm(nn.Linear(1, 1), "w") end)
-    refuses("argument 'n_power_iterations' must be a whole number above 0", function() parametrizations.spectral_norm(nn.Linear(1, 1), "weight", 0) end)
+    refuses("argument 'n_power_iterations' must be a whole number from 1 to 10000", function() parametrizations.spectral_norm(nn.Linear(1, 1), "weight", 0) end)
   end)
 
   it("has the gradients of finite differences", function()

@@ -28,6 +28,7 @@ describe("pack_padded_sequence", function()
     assert.are.same({1, 4, 2, 5, 3}, list(packed.data))
     assert.is_nil(packed.sorted_indices)
     assert.is_nil(packed.unsorted_indices)
+    assert.are.same({1, 2}, list(rnn.pack_padded_sequence(lt.tensor{{1}, {2}, {0}}, 2).data))
   end)
 
   it("keeps equal lengths in their order, and an array of lengths as it was", function()

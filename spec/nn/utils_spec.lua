@@ -291,7 +291,7 @@ describe("spectral_norm", function()
     refuses("spectral_norm of 'weight' not found", function() utils.remove_spectral_norm(m) end)
     refuses("cannot register two spectral_norm hooks", function() utils.spectral_norm(utils.spectral_norm(m)) end)
     refuses("dim 2 is out of range", function() utils.spectral_norm(nn.Linear(1, 1), {dim = 2}) end)
-    refuses("'n_power_iterations' must be a whole number above 0", function() utils.spectral_norm(nn.Linear(1, 1), "weight", 0) end)
+    refuses("'n_power_iterations' must be a whole number from 1 to 10000", function() utils.spectral_norm(nn.Linear(1, 1), "weight", 0) end)
   end)
 end)
 

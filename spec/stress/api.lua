@@ -40,7 +40,7 @@ end
 
 local function signatures_of(name, fn)
   local entry = fn and catalog.of(fn)
-  if entry and entry.signature then return {params_of(entry.signature)} end
+  if entry and entry.signature and entry.signature ~= "..." then return {params_of(entry.signature)} end
   return forms[name] or forms[name:gsub("_$", "")]
 end
 
@@ -142,6 +142,9 @@ local function collect()
   add_functions("F", lt.nn.functional)
   add_functions("nn.init", lt.nn.init)
   add_functions("nn", lt.nn)
+  add_functions("nn.utils", lt.nn.utils)
+  for _, name in ipairs{"rnn", "prune", "parametrize", "parametrizations"} do add_functions("nn.utils." .. name, lt.nn.utils[name]) end
+  add_functions("lt.func", lt.func)
   add_functions("optim", lt.optim)
   add_functions("optim.lr_scheduler", lt.optim.lr_scheduler)
   add_functions("data", lt.data)

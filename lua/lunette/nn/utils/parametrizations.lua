@@ -84,7 +84,7 @@ function SpectralNorm:right_inverse(value) return value end
 declare("spectral_norm", {
   doc = "Divides a tensor of a module, seen as a matrix of its slices along dim, by its largest singular value, which each reading in training approaches by "
     .. "n_power_iterations; a vector by its length. dim: 0, but 1 for transposed convolutions, unless it is given. Returns the module.",
-  takes = "module:module, name:string=weight, n_power_iterations:int>0=1, eps:number=1e-12, dim:int?",
+  takes = "module:module, name:string=weight, n_power_iterations:int[1,10000]=1, eps:number=1e-12, dim:int?",
   call = function(module, name, n_power_iterations, eps, dim)
     local weight = tensor_of("spectral_norm", module, name)
     local norm = SpectralNorm(weight, n_power_iterations, spectral.dim_of(module, dim), eps)

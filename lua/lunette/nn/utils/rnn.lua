@@ -82,7 +82,7 @@ function PackedSequence:cuda(device) return self:to(device or "cuda") end
 
 -- Lengths, a tensor or an array, as an array of whole numbers from 0 to `most`.
 local function read_lengths(owner, lengths, count, most)
-  local list = lengths
+  local list = type(lengths) == "number" and {lengths} or lengths
   if is_tensor(lengths) then
     if #lengths.shape ~= 1 or lengths.dtype:find("float", 1, true) or lengths.dtype == "bool" then
       fail(("%s: lengths must be a vector of whole numbers, not %s"):format(owner, arguments.describe(lengths)))

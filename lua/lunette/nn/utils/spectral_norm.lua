@@ -99,7 +99,7 @@ declare("spectral_norm", {
   doc = "Divides a parameter of a module, seen as a matrix of its slices along dim, by its largest singular value: before every call the tensor name is made of the "
     .. "parameter name_orig and the vectors name_u and name_v, which in training come n_power_iterations nearer to the singular vectors. dim: 0, but 1 for transposed "
     .. "convolutions, unless it is given. Returns the module.",
-  takes = "module:module, name:string=weight, n_power_iterations:int>0=1, eps:number=1e-12, dim:int?",
+  takes = "module:module, name:string=weight, n_power_iterations:int[1,10000]=1, eps:number=1e-12, dim:int?",
   call = function(module, name, n_power_iterations, eps, dim)
     if derived.find(module, SpectralNorm, name) then
       fail(("spectral_norm: cannot register two spectral_norm hooks on the same parameter %s"):format(name))

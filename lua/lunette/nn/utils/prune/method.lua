@@ -29,6 +29,18 @@ local function check_method(self, name)
   fail(("%s is a method, called with a colon: method:%s(...); its first value is %s"):format(name, name, describe(self)))
 end
 
+local parse_mask = arguments.signature("compute_mask", "t:tensor, default_mask:tensor")
+
+-- What compute_mask is called with: two tensors of one shape.
+local function check_mask_call(self, ...)
+  check_method(self, "compute_mask")
+  local t, default_mask = parse_mask(...)
+  if t.shape ~= default_mask.shape then
+    fail(("compute_mask: default_mask of shape %s must have the shape of t, %s"):format(tostring(default_mask.shape), tostring(t.shape)))
+  end
+  return t, default_mask
+end
+
 --- The mask of a tensor, of its shape: 1 where an element stays. t: how important the elements are; default_mask: what was pruned before. Subclasses write it.
 function Method:compute_mask(t, default_mask) -- luacheck: no unused args
   check_method(self, "compute_mask")
@@ -167,8 +179,8 @@ local ways = {
 }
 
 --- The mask of the last method, which chooses by its PRUNING_TYPE among what default_mask leaves, together with default_mask.
-function Container:compute_mask(t, default_mask)
-  check_method(self, "compute_mask")
+function Container:compute_mask(...)
+  local t, default_mask = check_mask_call(self, ...)
   local method = self._pruning_methods[#self._pruning_methods]
   if not method then fail("PruningContainer: there is no method in it") end
   local way = ways[method.PRUNING_TYPE]
@@ -262,4 +274,4 @@ local function define_apply(owner, takes)
   catalog.add(owner.apply, {name = "nn.utils.prune." .. owner.__name .. ":apply", signature = text, doc = "Prunes the parameter `name` of a module."})
 end
 
-return {Method = Method, Container = Container, define_apply = define_apply}
+return {Method = Method, Container = Container, define_apply = define_apply, check_mask_call = check_mask_call}

@@ -86,7 +86,7 @@ local function define(name, kind, given)
   local owner = class.define("nn.utils.prune." .. name, {parent = base.Method, doc = given.doc, takes = given.takes, example = given.example})
   owner.PRUNING_TYPE = kind
   function owner:__init(...) given.init(self, owner.__parse(...)) end
-  owner.compute_mask = given.mask
+  function owner:compute_mask(...) return (given.mask(self, base.check_mask_call(self, ...))) end
   base.define_apply(owner, given.apply)
   ways[name] = owner
 end
