@@ -2,7 +2,7 @@
 
 local class = require("lunette.class")
 
-local Handle = class.define("RemovableHandle", {doc = "What registering a hook returns; handle:remove() takes the hook off."})
+local Handle = class.define("nn.utils.hooks.RemovableHandle", {doc = "What registering a hook returns; handle:remove() takes the hook off."})
 
 --- undo: takes the hook off.
 function Handle:__init(undo) self.undo = undo end

@@ -162,6 +162,7 @@ local function collect()
     {"F.", lt.nn.functional},
     {"nn.init.", lt.nn.init},
     {"nn.utils.", lt.nn.utils},
+    {"nn.utils.hooks.", lt.nn.utils.hooks},
     {"nn.utils.rnn.", lt.nn.utils.rnn},
     {"nn.utils.prune.", lt.nn.utils.prune},
     {"nn.utils.parametrize.", lt.nn.utils.parametrize},

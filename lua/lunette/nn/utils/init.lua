@@ -14,6 +14,6 @@ lazily.from("lunette.nn.utils.weight_norm", utils, "weight_norm remove_weight_no
 lazily.from("lunette.nn.utils.spectral_norm", utils, "spectral_norm remove_spectral_norm")
 
 return arguments.strict(utils, "nn.utils", {
-  rnn = "lunette.nn.utils.rnn", prune = "lunette.nn.utils.prune", stateless = "lunette.nn.utils.stateless",
+  hooks = "lunette.nn.utils.hooks", rnn = "lunette.nn.utils.rnn", prune = "lunette.nn.utils.prune", stateless = "lunette.nn.utils.stateless",
   parametrize = "lunette.nn.utils.parametrize", parametrizations = "lunette.nn.utils.parametrizations",
 })
