@@ -50,6 +50,7 @@ typedef struct ln_engine ln_engine;
 typedef struct ln_generator ln_generator;
 typedef struct ln_safetensors ln_safetensors;
 typedef struct ln_file ln_file;
+typedef struct ln_writer ln_writer;
 
 /* A strided view of a storage. Read-only for everybody outside lib/. Headers live in slabs that are never unmapped; `generation` changes
  * when a header is released, so that a stale handle is noticed. Strides count elements. */
@@ -176,6 +177,10 @@ int ln_apply_inplace(int op, ln_tensor *const *inputs, int n, const ln_attrs *at
 int ln_tensor_empty(const int64_t *shape, int ndim, int dtype, int device, ln_tensor **out);
 /* A leaf that shares the storage and has no history: detach(), .data */
 int ln_tensor_alias(ln_tensor *t, ln_tensor **out);
+/* All bytes of t's storage, as a vector of uint8 that shares it. */
+int ln_tensor_storage(const ln_tensor *t, ln_tensor **out);
+/* A leaf of another dtype and layout over t's storage; offset: of its first element, in elements from the storage's start */
+int ln_tensor_over(ln_tensor *t, int dtype, const int64_t *shape, const int64_t *stride, int ndim, int64_t offset, ln_tensor **out);
 void ln_tensor_retain(ln_tensor *t);
 void ln_tensor_release(ln_tensor *t);
 void ln_handle_release(ln_handle *h);                                              /* finalizer of a handle */
@@ -280,20 +285,38 @@ int ln_optim_step(const char *op, int rule, ln_tensor *const *params, ln_tensor 
 int ln_file_open(const char *path, ln_file **out);
 int64_t ln_file_size(const ln_file *f);                                     /* when it was opened */
 int ln_file_bytes(const ln_file *f, int64_t offset, int64_t n, void *data); /* an error when the file has fewer by now */
+/* n bytes as a vector of uint8: mapped, so that they are read when they are looked at and copied when they are changed; or read at once, when not `map`,
+ * when the offset suits no dtype, and where the system cannot map. */
+int ln_file_tensor(ln_file *f, int64_t offset, int64_t n, bool map, ln_tensor **out);
+/* The n bytes that `packed` bytes of raw deflate data hold; an error when they hold another number, or their CRC-32 is another. */
+int ln_file_inflate(const ln_file *f, int64_t offset, int64_t packed, int64_t n, uint32_t crc, ln_tensor **out);
 void ln_file_close(ln_file *f);
-int ln_file_save(const char *path, const char *head, size_t head_size, ln_tensor *t); /* head, then t's elements in row-major order */
+bool ln_is_utf8(const char *text, size_t n);
+uint32_t ln_crc32(uint32_t crc, const void *data, int64_t n); /* goes on from crc, 0 at first */
+int ln_writer_new(const char *path, ln_writer **out);
+void ln_writer_bytes(ln_writer *w, const void *data, int64_t n); /* what fails is said at the end */
+int ln_writer_tensor(ln_writer *w, ln_tensor *t);                /* the elements in row-major order, from any device and layout */
+/* Ends the writing and frees the writer: with `good` and no failure before, the file takes its place; else nothing has happened. */
+int ln_writer_end(ln_writer *w, bool good);
 /* A whole file, unpacked when it is gzip, of at most `most` bytes; *data is freed with ln_buffer_free. */
 int ln_file_read(const char *path, int64_t most, char **data, size_t *size);
 void ln_buffer_free(char *data);
-int ln_safetensors_open(const char *path, ln_safetensors **out); /* the header is checked whole before anything is allocated by it */
-int ln_safetensors_count(const ln_safetensors *f);
-const char *ln_safetensors_name(const ln_safetensors *f, int i);
-int ln_safetensors_tensor(const ln_safetensors *f, int i, ln_tensor **out); /* a copy on the cpu */
-int ln_safetensors_metadata_count(const ln_safetensors *f);
-const char *ln_safetensors_metadata(const ln_safetensors *f, int i, bool value);
-void ln_safetensors_close(ln_safetensors *f);
+int ln_safetensors_open(ln_file *f, ln_safetensors **out); /* the header is checked whole before anything is allocated by it */
+int ln_safetensors_count(const ln_safetensors *s);
+int64_t ln_safetensors_data(const ln_safetensors *s); /* where in the file the tensors' bytes begin */
+typedef struct ln_entry {                             /* a tensor of a file; its bytes lie from begin to end of the data */
+  char *name;
+  int dtype, ndim;
+  int64_t shape[16], begin, end;
+} ln_entry;
+const ln_entry *ln_safetensors_entry(const ln_safetensors *s, int i); /* NULL past the end */
+int ln_safetensors_metadata_count(const ln_safetensors *s);
+const char *ln_safetensors_metadata(const ln_safetensors *s, int i, bool value);
+void ln_safetensors_close(ln_safetensors *s);
 /* metadata: n_metadata pairs key, value; may be NULL. */
 int ln_safetensors_save(const char *path, const char *const *names, ln_tensor *const *tensors, int n, const char *const *metadata, int n_metadata);
+/* The float32 numbers that n blocks of 32 of a GGUF file stand for: type 2, Q4_0, of 18 bytes; 8, Q8_0, of 34. packed: a vector of uint8 on the cpu. */
+int ln_gguf_unpack(int type, const ln_tensor *packed, ln_tensor **out);
 bool ln_is_terminal(int descriptor);
 double ln_clock(void); /* seconds, only forward */
 

@@ -16,6 +16,8 @@ void ln_block_free(int device, void *block, size_t bytes);
 int ln_block_counters(int device, int64_t *live, int64_t *cached, int64_t *peak);
 void ln_block_trim(int device); /* cached blocks back to the device */
 
+typedef struct ln_map ln_map;
+
 struct ln_storage {
   uint32_t refs;
   uint32_t version; /* counts in-place changes */
@@ -23,8 +25,10 @@ struct ln_storage {
   int32_t device;
   int64_t bytes;
   char *data;
+  ln_map *map; /* the mapped file that data lies in; NULL for a block of its own */
 };
 int ln_storage_new(int device, int64_t bytes, ln_storage **out);
+int ln_storage_over(ln_map *map, char *data, int64_t bytes, ln_storage **out); /* on the host; holds the map, and counts as no memory */
 void ln_storage_retain(ln_storage *s);
 void ln_storage_release(ln_storage *s);
 
@@ -32,6 +36,8 @@ void ln_storage_release(ln_storage *s);
 int ln_new(const int64_t *shape, int ndim, int dtype, int device, ln_tensor **out); /* row-major, uninitialised */
 int ln_new_like(const ln_tensor *t, int dtype, ln_tensor **out);                    /* row-major, same shape and device */
 int ln_new_strided(const int64_t *shape, const int64_t *stride, int ndim, int dtype, int device, ln_tensor **out);
+/* The same over a storage of which it takes the caller's reference, its first element at data. */
+int ln_new_over(ln_storage *storage, char *data, const int64_t *shape, const int64_t *stride, int ndim, int dtype, ln_tensor **out);
 ln_tensor *ln_alias(const ln_tensor *t);                                                   /* same geometry and storage, no history */
 void ln_set_geometry(ln_tensor *t, const int64_t *shape, const int64_t *stride, int ndim); /* and numel */
 bool ln_is_dense(const ln_tensor *t);                                                      /* its elements fill one block in some order of dims */
@@ -64,6 +70,10 @@ void ln_fold_init(ln_fold *fold, int kind, const ln_tensor *x, uint32_t mask, co
 int ln_waited(const char *op, int device, const char *failure);
 int ln_fail_violation(const ln_violation *v, int device); /* LN_CPU: found at once */
 const ln_kernels *ln_kernels_of(int device);              /* cpu: always; cuda: the plug-in's, which a tensor on it proves to be loaded */
+
+/* -- Mapped files (io/map.c) -- */
+void ln_map_retain(ln_map *m);
+void ln_map_release(ln_map *m);
 
 /* -- Random numbers (core/random.c) -- */
 /* Takes blocks of the generator in use. */

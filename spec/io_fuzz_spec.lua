@@ -240,7 +240,7 @@ local GOOD = entry("U8", "1", 0, 1)
 
 --- What is wrong, the file, what the reason says.
 local malformed = {
-  {"nothing at all", "", "a safetensors file has at least 8 bytes, this one 0"},
+  {"nothing at all", "", "has at least 8 bytes, this one 0"},
   {"half a length", "\1\0\0", "has at least 8 bytes, this one 3"},
   {"a length of 2^63", "\0\0\0\0\0\0\0\128{}", "the header claims 9223372036854775808 bytes of a file of 10"},
   {"a length of 2^64 - 8", "\248" .. ("\255"):rep(7) .. "{}", "the header claims 18446744073709551608 bytes"},

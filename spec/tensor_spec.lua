@@ -137,7 +137,7 @@ describe("files", function()
 
   it("are refused with the reason when malformed", function()
     refused("at least 8 bytes", "abc")
-    refused("unknown format: neither .safetensors nor .npy", "\255\255\255\255\255\255\255\127rest")
+    refused("unknown format: neither .pt, .safetensors, .npy, .npz, GGUF nor .t7", "\255\255\255\255\255\255\255\127rest")
     refused("the header claims", "\255\255\255\255\255\255\255\127{est")
     refused("expected '{'", with_header("[]"))
     refused("dtype 'F8' is not supported", with_header('{"a":{"dtype":"F8","shape":[1],"data_offsets":[0,1]}}', "x"))

@@ -175,13 +175,16 @@ static void header_free(ln_thread *me, ln_storage *s) {
   me->free_storages = s;
 }
 
+static ln_storage *header_new(ln_thread *me) {
+  ln_storage *s = me->free_storages;
+  if (!s) return malloc(sizeof *s);
+  me->free_storages = *(ln_storage **)s;
+  return s;
+}
+
 int ln_storage_new(int device, int64_t bytes, ln_storage **out) {
   ln_thread *me = ln_me();
-  ln_storage *s = me->free_storages;
-  if (s)
-    me->free_storages = *(ln_storage **)s;
-  else
-    s = malloc(sizeof *s);
+  ln_storage *s = header_new(me);
   if (!s) return ln_fail_nomem(bytes);
   void *data = NULL;
   int status = ln_block_status(ln_block_alloc(device, (size_t)bytes, &data), (size_t)bytes);
@@ -197,13 +200,26 @@ int ln_storage_new(int device, int64_t bytes, ln_storage **out) {
   return LN_OK;
 }
 
+int ln_storage_over(ln_map *map, char *data, int64_t bytes, ln_storage **out) {
+  ln_storage *s = header_new(ln_me());
+  if (!s) return ln_fail_nomem((int64_t)sizeof *s);
+  ln_map_retain(map);
+  *s = (ln_storage){.refs = 1, .device = LN_CPU, .bytes = bytes, .data = data, .map = map};
+  *out = s;
+  return LN_OK;
+}
+
 void ln_storage_retain(ln_storage *s) { s->refs++; }
 
 void ln_storage_release(ln_storage *s) {
   if (--s->refs) return;
   ln_thread *me = ln_me();
-  me->memory.live -= s->bytes;
-  ln_block_free(s->device, s->data, (size_t)s->bytes);
+  if (s->map) {
+    ln_map_release(s->map);
+  } else {
+    me->memory.live -= s->bytes;
+    ln_block_free(s->device, s->data, (size_t)s->bytes);
+  }
   header_free(me, s);
 }
 

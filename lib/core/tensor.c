@@ -88,23 +88,27 @@ static int check_shape(const int64_t *shape, int ndim, int dtype, int64_t *bytes
   return LN_OK;
 }
 
-int ln_new_strided(const int64_t *shape, const int64_t *stride, int ndim, int dtype, int device, ln_tensor **out) {
-  int64_t bytes = 0;
-  LN_TRY(check_shape(shape, ndim, dtype, &bytes));
-  ln_storage *storage;
-  LN_TRY(ln_storage_new(device, bytes, &storage));
+int ln_new_over(ln_storage *storage, char *data, const int64_t *shape, const int64_t *stride, int ndim, int dtype, ln_tensor **out) {
   ln_tensor *t = header_new(ln_me());
   if (!t) {
     ln_storage_release(storage);
     return ln_fail_nomem((int64_t)sizeof *t);
   }
   t->dtype = dtype;
-  t->device = device;
+  t->device = storage->device;
   t->storage = storage;
-  t->data = storage->data;
+  t->data = data;
   ln_set_geometry(t, shape, stride, ndim);
   *out = t;
   return LN_OK;
+}
+
+int ln_new_strided(const int64_t *shape, const int64_t *stride, int ndim, int dtype, int device, ln_tensor **out) {
+  int64_t bytes = 0;
+  LN_TRY(check_shape(shape, ndim, dtype, &bytes));
+  ln_storage *storage;
+  LN_TRY(ln_storage_new(device, bytes, &storage));
+  return ln_new_over(storage, storage->data, shape, stride, ndim, dtype, out);
 }
 
 int ln_new(const int64_t *shape, int ndim, int dtype, int device, ln_tensor **out) { return ln_new_strided(shape, NULL, ndim, dtype, device, out); }
@@ -208,6 +212,43 @@ void ln_handle_release(ln_handle *h) {
 int ln_tensor_empty(const int64_t *shape, int ndim, int dtype, int device, ln_tensor **out) {
   LN_TRY(ln_device_check(device));
   LN_TRY(ln_new(shape, ndim, dtype, device, out));
+  ln_hand_out(*out);
+  return LN_OK;
+}
+
+int ln_tensor_storage(const ln_tensor *t, ln_tensor **out) {
+  const int64_t bytes = t->storage->bytes, one = 1;
+  ln_storage_retain(t->storage);
+  LN_TRY(ln_new_over(t->storage, t->storage->data, &bytes, &one, 1, LN_UINT8, out));
+  ln_hand_out(*out);
+  return LN_OK;
+}
+
+/* The last byte that the layout reaches, counted from the start of the storage; sizes and strides come from files. */
+static int reach(const int64_t *shape, const int64_t *stride, int ndim, int64_t offset, int64_t item, int64_t *end) {
+  int64_t last = offset, step;
+  for (int i = 0; i < ndim; i++) {
+    if (stride[i] < 0) return ln_fail("a tensor cannot have the negative stride %lld", (long long)stride[i]);
+    if (__builtin_mul_overflow(shape[i] > 0 ? shape[i] - 1 : 0, stride[i], &step) || __builtin_add_overflow(last, step, &last))
+      return ln_fail("strides %s of a tensor of shape %s are too large", ln_shape_text(stride, ndim), ln_shape_text(shape, ndim));
+  }
+  if (__builtin_mul_overflow(last, item, end) || __builtin_add_overflow(*end, item, end))
+    return ln_fail("the offset %lld of a tensor is too large", (long long)offset);
+  return LN_OK;
+}
+
+int ln_tensor_over(ln_tensor *t, int dtype, const int64_t *shape, const int64_t *stride, int ndim, int64_t offset, ln_tensor **out) {
+  int64_t bytes = 0, end = 0;
+  ln_storage *s = t->storage;
+  LN_TRY(check_shape(shape, ndim, dtype, &bytes));
+  if (offset < 0) return ln_fail("a tensor cannot begin at the negative offset %lld", (long long)offset);
+  LN_TRY(reach(shape, stride, ndim, offset, ln_dtype_size(dtype), &end));
+  bool inside = ln_numel(shape, ndim) == 0 ? offset <= s->bytes / ln_dtype_size(dtype) : end <= s->bytes;
+  if (!inside)
+    return ln_fail("a tensor of shape %s and stride %s at offset %lld leaves its storage of %lld bytes", ln_shape_text(shape, ndim),
+                   ln_shape_text(stride, ndim), (long long)offset, (long long)s->bytes);
+  ln_storage_retain(s);
+  LN_TRY(ln_new_over(s, s->data + offset * ln_dtype_size(dtype), shape, stride, ndim, dtype, out));
   ln_hand_out(*out);
   return LN_OK;
 }

@@ -1,6 +1,5 @@
-/* file.c - files that are read: by position, or whole and unpacked when they are gzip; a tensor's bytes behind a header of the caller's; what the
- * terminal and the clock say. */
-#include "writer.h"
+/* file.c - files that are read: by position, or whole and unpacked when they are gzip; what the terminal and the clock say. */
+#include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,12 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 #include <zlib.h>
-
-struct ln_file {
-  int fd;
-  int64_t size;
-  char path[];
-};
 
 /* Regular files only: opening a pipe would wait, and a device has no end. */
 static int open_regular(const char *path, int *fd, int64_t *size) {
@@ -35,6 +28,7 @@ int ln_file_open(const char *path, ln_file **out) {
   size_t length = strlen(path) + 1;
   ln_file *f = malloc(sizeof *f + length);
   if (!f) return ln_fail_nomem((int64_t)sizeof *f);
+  f->map = NULL;
   memcpy(f->path, path, length);
   int status = open_regular(path, &f->fd, &f->size);
   if (status == LN_OK)
@@ -61,20 +55,9 @@ int ln_file_bytes(const ln_file *f, int64_t offset, int64_t n, void *data) {
 
 void ln_file_close(ln_file *f) {
   if (!f) return;
+  if (f->map) ln_map_release(f->map);
   close(f->fd);
   free(f);
-}
-
-/* -- A tensor's bytes -- */
-
-int ln_file_save(const char *path, const char *head, size_t head_size, ln_tensor *t) {
-  ln_writer w;
-  int status = ln_writer_open(&w, path);
-  if (status == LN_OK) {
-    ln_write(&w, head, head_size);
-    status = ln_write_tensor(&w, t);
-  }
-  return ln_writer_close(&w, status);
 }
 
 /* -- Whole -- */

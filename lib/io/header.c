@@ -105,10 +105,7 @@ static int check_utf8(reader *r) {
   return LN_OK;
 }
 
-bool ln_is_utf8(const char *text) {
-  const char *end = text + strlen(text);
-  return invalid_utf8(text, end) == end;
-}
+bool ln_is_utf8(const char *text, size_t n) { return invalid_utf8(text, text + n) == text + n; }
 
 /* A string, as malloc'd text. An escape is never shorter than what it stands for. */
 static int string(reader *r, char **out) {

@@ -10,58 +10,49 @@
 /* -- Reading -- */
 
 /* The length of the header, which must lie within the file; where not even a brace follows it, the file is no safetensors at all. */
-static int header_length(const char *path, const ln_safetensors *f, uint64_t *length) {
+static int header_length(const ln_safetensors *s, uint64_t *length) {
+  const char *path = s->file->path;
   unsigned char start[9] = {0};
-  if (f->size < 8) return ln_fail("%s: unknown format: a safetensors file has at least 8 bytes, this one %lld", path, (long long)f->size);
-  LN_TRY(ln_file_bytes(f->file, 0, f->size < 9 ? 8 : 9, start));
+  if (s->size < 8) return ln_fail("%s: unknown format: a file of any that is known has at least 8 bytes, this one %lld", path, (long long)s->size);
+  LN_TRY(ln_file_bytes(s->file, 0, s->size < 9 ? 8 : 9, start));
   *length = 0;
   for (int i = 7; i >= 0; i--) *length = *length << 8 | start[i];
-  if (*length <= (uint64_t)f->size - 8 && *length <= HEADER_MOST) return LN_OK;
-  if (start[8] != '{') return ln_fail("%s: unknown format: neither .safetensors nor .npy", path);
-  return ln_fail("%s: the header claims %llu bytes of a file of %lld", path, (unsigned long long)*length, (long long)f->size);
+  if (*length <= (uint64_t)s->size - 8 && *length <= HEADER_MOST) return LN_OK;
+  if (start[8] != '{') return ln_fail("%s: unknown format: neither .pt, .safetensors, .npy, .npz, GGUF nor .t7", path);
+  return ln_fail("%s: the header claims %llu bytes of a file of %lld", path, (unsigned long long)*length, (long long)s->size);
 }
 
-static int read_header(const char *path, ln_safetensors *f) {
+static int read_header(ln_safetensors *s) {
   uint64_t length = 0;
-  LN_TRY(ln_file_open(path, &f->file));
-  f->size = ln_file_size(f->file);
-  LN_TRY(header_length(path, f, &length));
+  LN_TRY(header_length(s, &length));
   char *text = malloc(length + 1);
   if (!text) return ln_fail_nomem((int64_t)length);
   text[length] = 0;
-  f->data = (int64_t)(8 + length);
-  int status = ln_file_bytes(f->file, 8, (int64_t)length, text);
-  if (status == LN_OK) status = ln_header_parse(f, path, text, (size_t)length);
+  s->data = (int64_t)(8 + length);
+  int status = ln_file_bytes(s->file, 8, (int64_t)length, text);
+  if (status == LN_OK) status = ln_header_parse(s, s->file->path, text, (size_t)length);
   free(text);
   return status;
 }
 
-int ln_safetensors_open(const char *path, ln_safetensors **out) {
-  ln_safetensors *f = calloc(1, sizeof *f);
-  if (!f) return ln_fail_nomem(sizeof *f);
-  int status = read_header(path, f);
+int ln_safetensors_open(ln_file *f, ln_safetensors **out) {
+  ln_safetensors *s = calloc(1, sizeof *s);
+  if (!s) return ln_fail_nomem(sizeof *s);
+  s->file = f;
+  s->size = f->size;
+  int status = read_header(s);
   if (status == LN_OK)
-    *out = f;
+    *out = s;
   else
-    ln_safetensors_close(f);
+    ln_safetensors_close(s);
   return status;
 }
 
-int ln_safetensors_count(const ln_safetensors *f) { return f->n; }
+int ln_safetensors_count(const ln_safetensors *s) { return s->n; }
 
-const char *ln_safetensors_name(const ln_safetensors *f, int i) { return i >= 0 && i < f->n ? f->entries[i].name : NULL; }
+int64_t ln_safetensors_data(const ln_safetensors *s) { return s->data; }
 
-int ln_safetensors_tensor(const ln_safetensors *f, int i, ln_tensor **out) {
-  if (i < 0 || i >= f->n) return ln_fail("safetensors: there is no tensor %d", i);
-  const ln_entry *e = &f->entries[i];
-  LN_TRY(ln_new(e->shape, e->ndim, e->dtype, LN_CPU, out));
-  int status = ln_file_bytes(f->file, f->data + e->begin, e->end - e->begin, (*out)->data);
-  if (status == LN_OK)
-    ln_hand_out(*out);
-  else
-    ln_tensor_release(*out);
-  return status;
-}
+const ln_entry *ln_safetensors_entry(const ln_safetensors *s, int i) { return i >= 0 && i < s->n ? s->entries + i : NULL; }
 
 int ln_safetensors_metadata_count(const ln_safetensors *f) { return f->n_metadata / 2; }
 
@@ -73,7 +64,6 @@ void ln_safetensors_close(ln_safetensors *f) {
   if (!f) return;
   for (int i = 0; i < f->n; i++) free(f->entries[i].name);
   for (int i = 0; i < f->n_metadata; i++) free(f->metadata[i]);
-  ln_file_close(f->file);
   free(f->entries);
   free(f->metadata);
   free(f);
@@ -147,7 +137,8 @@ static int by_text(const void *a, const void *b) { return strcmp(*(const char *c
 static int check_names(const char *path, const char *const *names, int n) {
   for (int i = 0; i < n; i++) {
     if (strcmp(names[i], "__metadata__") == 0) return ln_fail("%s: a tensor cannot be named __metadata__", path);
-    if (!ln_is_utf8(names[i])) return ln_fail("%s: the name '%s' is not valid UTF-8, which safetensors names must be", path, names[i]);
+    if (!ln_is_utf8(names[i], strlen(names[i])))
+      return ln_fail("%s: the name '%s' is not valid UTF-8, which safetensors names must be", path, names[i]);
   }
   const char **sorted = malloc(sizeof *sorted * ((size_t)n + 1));
   int status = sorted ? LN_OK : ln_fail_nomem(n * (int64_t)sizeof *sorted);

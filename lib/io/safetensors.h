@@ -2,16 +2,10 @@
 #ifndef LUNETTE_SAFETENSORS_H
 #define LUNETTE_SAFETENSORS_H
 
-#include "../internal.h"
-
-typedef struct ln_entry {
-  char *name;
-  int dtype, ndim;
-  int64_t shape[16], begin, end;
-} ln_entry;
+#include "file.h"
 
 struct ln_safetensors {
-  ln_file *file;
+  ln_file *file;      /* the caller's, open as long as the header is read */
   int64_t size, data; /* of the whole file, and where tensor bytes begin */
   ln_entry *entries;
   int n, capacity;
@@ -24,6 +18,5 @@ int ln_header_parse(ln_safetensors *f, const char *path, const char *text, size_
 const char *ln_safetensors_dtype_name(int dtype);
 /* The bytes of a tensor's elements; an error when its sizes, zeros left out, multiply to more than can be counted. */
 int ln_entry_bytes(const char *path, const char *name, int dtype, const int64_t *shape, int ndim, int64_t *bytes);
-bool ln_is_utf8(const char *text);
 
 #endif

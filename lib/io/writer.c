@@ -213,3 +213,29 @@ int ln_writer_close(ln_writer *w, int status) {
   free(w->target);
   return status;
 }
+
+/* -- For Lua, which cannot hold the struct -- */
+
+int ln_writer_new(const char *path, ln_writer **out) {
+  size_t length = strlen(path) + 1;
+  ln_writer *w = malloc(sizeof *w + length);
+  if (!w) return ln_fail_nomem((int64_t)sizeof *w);
+  int status = ln_writer_open(w, memcpy(w + 1, path, length));
+  if (status == LN_OK) {
+    *out = w;
+  } else {
+    ln_writer_close(w, status);
+    free(w);
+  }
+  return status;
+}
+
+void ln_writer_bytes(ln_writer *w, const void *data, int64_t n) { ln_write(w, data, (size_t)n); }
+
+int ln_writer_tensor(ln_writer *w, ln_tensor *t) { return ln_write_tensor(w, t); }
+
+int ln_writer_end(ln_writer *w, bool good) {
+  int status = ln_writer_close(w, good ? LN_OK : LN_ERROR);
+  free(w);
+  return status;
+}

@@ -7,14 +7,14 @@
 #include <signal.h>
 #include <stdio.h>
 
-typedef struct ln_writer {
+struct ln_writer {
   const char *path;        /* as the caller named it, for messages */
   char *target;            /* the file behind symbolic links */
   char *temporary;         /* in the target's folder; locked as long as it is written */
   FILE *file;              /* NULL when opening failed */
   int error;               /* errno of the first write that failed, else 0 */
   sigset_t former_signals; /* the thread's mask before SIGXFSZ was blocked */
-} ln_writer;
+};
 
 /* Every open writer is closed once, also one whose opening failed. Symbolic links are followed; what stands there must be a regular file that may be
  * written, and hands its owner and mode on. Temporary files of the same target that no living process writes are removed. */

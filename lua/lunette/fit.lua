@@ -155,7 +155,7 @@ local function note_best(run, record)
   local better = known == nil or run.mode == "min" and value < known - delta or run.mode == "max" and value > known + delta
   if better then
     run.best_value, run.waited = value, 0
-    if run.best then require("lunette.save").save(run.model:state_dict(), run.best) end
+    if run.best then require("lunette.io").save(run.model:state_dict(), run.best) end
   else
     run.waited = run.waited + 1
     if run.patience and run.waited > run.patience then run.stop = true end
@@ -172,7 +172,7 @@ end
 
 local function save_checkpoint(run)
   if not run.checkpoint then return end
-  require("lunette.save").save({
+  require("lunette.io").save({
     model = run.model:state_dict(), optimizer = run.optimizer:state_dict(), schedule = run.schedule and run.schedule:state_dict() or nil,
     generator = require("lunette.random").default_generator:get_state(), history = run.history, epoch = run.epoch, best_value = run.best_value,
     waited = run.waited,
@@ -188,7 +188,7 @@ end
 -- Goes on where the checkpoint was written, if there is one.
 local function resume(run)
   if not (run.checkpoint and run.resume and exists(run.checkpoint)) then return end
-  local saved = require("lunette.save").load(run.checkpoint)
+  local saved = require("lunette.io").load(run.checkpoint)
   run.model:load_state_dict(saved.model)
   run.optimizer:load_state_dict(saved.optimizer)
   if run.schedule then run.schedule:load_state_dict(saved.schedule) end

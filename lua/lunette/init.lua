@@ -82,7 +82,7 @@ end
 
 lazily.from("lunette.nn.ordered", lt, "items keys len")
 lazily.from("lunette.nn.copy", lt, "isinstance deepcopy")
-lazily.from("lunette.save", lt, "save load read_file")
+lazily.from("lunette.io", lt, "save load read_file")
 lazily.from("lunette.fit", lt, "fit")
 lazily.from("lunette.print", lt, "set_printoptions")
 lazily.from("lunette.print", base.hooks, "tostring")

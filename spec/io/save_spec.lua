@@ -120,14 +120,14 @@ describe("lt.save refuses", function()
   it("a path with a NUL, one that is no string, an unknown ending", function()
     refused("holds a NUL character", lt.save, one(), folder .. "/a\0.npy")
     refused("holds a NUL character", lt.load, folder .. "/a\0.npy")
-    refused("save: the path must be a string, not 3", lt.save, one(), 3)
+    refused("save: argument 'path' must be a string, got 3", lt.save, one(), 3)
     refused("says no known format", lt.save, one(), folder .. "/x.txt")
     refused(".npy has no dtype bfloat16", lt.save, lt.ones(1, {dtype = "bfloat16", device = "cpu"}), folder .. "/x.npy")
     assert.are.equal("0", child.shell("ls -A " .. folder .. " | wc -l"))
   end)
 end)
 
-describe("a file that is neither .npy nor .safetensors", function()
+describe("a file of no known format", function()
   before_each(function()
     before()
     path = folder .. "/x"
@@ -135,10 +135,11 @@ describe("a file that is neither .npy nor .safetensors", function()
   after_each(after)
 
   local cases = {
-    {"text", "Lunette is a deep learning environment", "unknown format: neither .safetensors nor .npy"},
-    {"three bytes", "abc", "unknown format: a safetensors file has at least 8 bytes, this one 3"},
-    {"nothing", "", "unknown format: a safetensors file has at least 8 bytes, this one 0"},
-    {"zip", "PK\3\4\20\0\0\0\8\0", "unknown format: a zip archive, as .npz and .pt files are; lt.load reads .safetensors and .npy"},
+    {"text", "Lunette is a deep learning environment", "unknown format: neither .pt, .safetensors, .npy, .npz, GGUF nor .t7"},
+    {"three bytes", "abc", "unknown format: a file of any that is known has at least 8 bytes, this one 3"},
+    {"nothing", "", "unknown format: a file of any that is known has at least 8 bytes, this one 0"},
+    {"half of a zip archive", "PK\3\4\20\0\0\0\8\0", "this zip archive has no directory at its end; is it cut off?"},
+    {"an empty zip archive", "PK\5\6" .. ("\0"):rep(18), "unknown format: a zip archive without entries"},
     {"gzip", "\31\139\8\0\0\0\0\0\0\3", "unknown format: a gzip file; unpack it first"},
     {"pickle", "\128\2}q\0X\1\0\0\0aq\1", "unknown format: a pickle"},
   }
