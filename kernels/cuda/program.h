@@ -8,13 +8,13 @@
 #include <vector>
 
 /* One functor as an entry point; entry k is called ln_entry_<k>. */
-struct ln_entry {
+struct ln_source_entry {
   ln_shape shape;
   std::string type; /* "cuda::move::gather", from kernels/cuda/move.cu */
 };
 
 struct ln_program {
-  std::vector<ln_entry> entries; /* all of one source */
+  std::vector<ln_source_entry> entries; /* all of one source */
   ln_fixed fixed;
 };
 

@@ -129,7 +129,20 @@ describe("a .pt file gives back", function()
     assert.is_true(lt.equal(net(x), twin(x)))
   end)
 
-  it("the same bytes for the same values", function()
+  it("the same bytes for the same values, however often it is written", function()
+    local object = {a = {0.9, 0.999}, b = {x = 1, y = {2, 3}}, c = {n = 3, 1, nil, 3}, d = {}, e = {1, 2, 3, 4, 5, 6}, f = {[0] = {x = 1}}, g = {"a", "b"}}
+    local first
+    for _ = 1, 300 do
+      lt.save(object, path)
+      local file = assert(io.open(path, "rb"))
+      first = first or file:read("*a")
+      file:seek("set")
+      assert.is_true(first == file:read("*a"))
+      file:close()
+    end
+  end)
+
+  it("the same bytes for equal values under any name", function()
     local object = {b = 1, a = {lt.ones(3, cpu)}, [3] = "x", [-1] = "y"}
     lt.save(object, path)
     lt.save(object, folder .. "/y.pth")

@@ -4,6 +4,7 @@
 local each = require("lunette.each")
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
+local buffer = require("lunette.io.buffer")
 local class = require("lunette.class")
 local globals = require("lunette.io.globals")
 local internals = require("lunette.nn.internals")
@@ -13,6 +14,7 @@ local random = require("lunette.random")
 local C, ffi, fail, check, wrap, pointer, is_tensor = base.C, base.ffi, base.fail, base.check, base.wrap, base.pointer, base.is_tensor
 local describe, None = arguments.describe, arguments.None
 local type, getmetatable, rawequal, ipairs, tonumber, floor, concat, sort = type, getmetatable, rawequal, ipairs, tonumber, math.floor, table.concat, table.sort
+local put, put_little, put_double, put_long = buffer.put, buffer.little, buffer.double, buffer.long
 local istype = ffi.istype
 
 local pickler = {}
@@ -20,54 +22,6 @@ local pickler = {}
 local MOST_LEVELS = 500 -- of tables within tables
 local EXACT = 2 ^ 53
 local int64_t, uint64_t = ffi.typeof("int64_t"), ffi.typeof("uint64_t")
-
--- Bytes ----------------------------------------------------------------------------------------------------------------------------------
-
-local function room(p, n)
-  if p.n + n <= p.capacity then return end
-  p.capacity = 2 * (p.n + n)
-  local more = ffi.new("uint8_t[?]", p.capacity)
-  ffi.copy(more, p.bytes, p.n)
-  p.bytes = more
-end
-
-local function put(p, text)
-  room(p, #text)
-  ffi.copy(p.bytes + p.n, text, #text)
-  p.n = p.n + #text
-end
-
-local function put_little(p, code, value, n)
-  room(p, n + 1)
-  local at = p.bytes + p.n
-  at[0] = code
-  for i = 1, n do
-    at[i] = value % 256
-    value = floor(value / 256)
-  end
-  p.n = p.n + n + 1
-end
-
-local number = ffi.new("union { double value; uint8_t bytes[8]; int64_t whole; uint64_t positive; }")
-
-local function put_double(p, value)
-  room(p, 9)
-  local at = p.bytes + p.n
-  number.value = value
-  at[0] = 71 -- G
-  for i = 0, 7 do at[1 + i] = number.bytes[7 - i] end
-  p.n = p.n + 9
-end
-
--- The 8 bytes of `number`, and a ninth that says the sign, as a whole number.
-local function put_long(p, negative)
-  room(p, 11)
-  local at = p.bytes + p.n
-  at[0], at[1] = 0x8a, 9
-  for i = 0, 7 do at[2 + i] = number.bytes[i] end
-  at[10] = negative and 255 or 0
-  p.n = p.n + 11
-end
 
 -- Plain values ---------------------------------------------------------------------------------------------------------------------------
 
@@ -81,8 +35,7 @@ local function write_number(p, value)
   elseif value >= -2 ^ 31 and value < 2 ^ 31 then
     put_little(p, 74, value, 4) -- J
   else
-    number.whole = value
-    put_long(p, value < 0)
+    put_long(p, value)
   end
 end
 
@@ -209,21 +162,25 @@ end
 
 -- How many entries a table has as an array, nil when it is none: keys 1 ... n, or fewer when a field n says how many there are.
 local function array_length(t)
-  local count, most, n = 0, 0, nil
-  for key, value in each(t) do
-    if type(key) == "number" and key >= 1 and key == floor(key) then
+  local count, most = 0, 0
+  for key in each(t) do
+    if type(key) == "number" then
+      if key < 1 or key ~= floor(key) then return nil end
       count = count + 1
       if key > most then most = key end
-    elseif key == "n" and type(value) == "number" and value == floor(value) then
-      n = value
-    else
+    elseif key ~= "n" then
       return nil
     end
   end
   if count == 0 then return nil end
-  if n and n >= most and n <= 2 * count + 1000 then return n end
-  return not n and most == count and count or nil
+  local n = t.n
+  if n == nil then return most == count and count or nil end
+  local fits = type(n) == "number" and n == floor(n) and n >= most and n <= 2 * count + 1000
+  return fits and n or nil
 end
+
+-- LuaJIT (2.1 as distributed up to 2022) compiles a loop over `next` that keeps a key for later to one that may lose it.
+pcall(jit.off, array_length)
 
 local function write_list(p, t, n)
   put(p, "]")
@@ -314,8 +271,7 @@ local function write_cdata(p, value)
     return put(p, "\133R")
   end
   if not (istype(int64_t, value) or istype(uint64_t, value)) then refuse_object(p, value) end
-  if istype(uint64_t, value) then number.positive = value else number.whole = value end
-  put_long(p, istype(int64_t, value) and value < 0)
+  put_long(p, value)
 end
 
 function write(p, value)
@@ -349,10 +305,8 @@ end
 
 --- The pickle of a value: its bytes, their number, and the storages that stand outside of it, {bytes =, a vector of uint8; key =} in order.
 function pickler.pickle(value)
-  local p = setmetatable({
-    bytes = ffi.new("uint8_t[?]", 4096), n = 0, capacity = 4096, memoized = 0, names = {}, strings = {}, tensors = {}, tables = {}, storages = {}, by_id = {},
-    path = {},
-  }, Pickler)
+  local p = setmetatable(buffer.new(), Pickler)
+  p.memoized, p.names, p.strings, p.tensors, p.tables, p.storages, p.by_id, p.path = 0, {}, {}, {}, {}, {}, {}, {}
   put(p, "\128\2")
   write(p, value)
   put(p, ".")

@@ -11,7 +11,7 @@ local ordered = require("lunette.nn.ordered")
 
 local C, ffi, fail, check, wrap, pointer, is_tensor = base.C, base.ffi, base.fail, base.check, base.wrap, base.pointer, base.is_tensor
 local bor = require("bit").bor
-local getmetatable, setmetatable, rawset, type, tonumber, tostring, ipairs = getmetatable, setmetatable, rawset, type, tonumber, tostring, ipairs
+local getmetatable, setmetatable, rawset, type, tonumber, tostring, ipairs, concat = getmetatable, setmetatable, rawset, type, tonumber, tostring, ipairs, table.concat
 
 local OK, PARAMETER = tonumber(C.LN_OK), tonumber(C.LN_PARAMETER)
 local MOST_DIMS = tonumber(C.LN_MAX_DIMS)
@@ -93,24 +93,36 @@ local function read(storage, f, map)
   return f:vector(storage.offset, storage.bytes, map)
 end
 
-local function put(array, list, name)
-  local n = #list
-  if n > MOST_DIMS then fail(("a tensor has at most %d dimensions, the %s has %d"):format(MOST_DIMS, name, n)) end
-  for i = 1, n do array[i - 1] = list[i] end
+local Filler = {}
+Filler.__index = Filler
+
+-- Raises an error about a promise that stands under `key` of the table `at`.
+local function refuse(self, at, key, what)
+  local keys = {}
+  while at and key ~= nil do
+    table.insert(keys, 1, tostring(key))
+    key, at = self.key[at], self.above[at]
+  end
+  self.file:fail("tensor '%s': %s", concat(keys, "/"), what)
 end
 
 local function row_major(shape)
   local stride, n = {}, 1
   for i = #shape, 1, -1 do
     stride[i] = n
-    n = n * (shape[i] > 1 and shape[i] or 1)
-    if n >= 2 ^ 53 then fail(("a tensor of shape {%s} is too large"):format(table.concat(shape, ", "))) end
+    n = n * math.max(1, shape[i])
   end
-  return stride
+  return stride, n
 end
 
-local Filler = {}
-Filler.__index = Filler
+-- Sizes and strides as numbers of C; what is wrong with them, if anything.
+local function put(self, p)
+  local stride, n = p.stride, 0
+  if #p.shape > MOST_DIMS then return ("a tensor has at most %d dimensions, this one %d"):format(MOST_DIMS, #p.shape) end
+  if not stride then stride, n = row_major(p.shape) end
+  if n >= 2 ^ 53 then return ("the shape {%s} is too large"):format(concat(p.shape, ", ")) end
+  for i = 1, #p.shape do self.shape[i - 1], self.stride[i - 1] = p.shape[i], stride[i] end
+end
 
 local function bytes_of(self, storage)
   local bytes = self.storages[storage]
@@ -121,25 +133,24 @@ local function bytes_of(self, storage)
   return bytes
 end
 
-local function make(self, p)
-  local shape, stride, out = self.shape, self.stride, self.out
-  local bytes = bytes_of(self, p.storage)
-  put(shape, p.shape, "shape")
-  put(stride, p.stride or row_major(p.shape), "stride")
-  check(C.ln_tensor_over(pointer(bytes), base.dtype_id[p.dtype], shape, stride, #p.shape, p.offset or 0, out))
-  local t = wrap(out[0])
+local function make(self, p, at, key)
+  local bytes, wrong = bytes_of(self, p.storage), put(self, p)
+  if wrong then refuse(self, at, key, wrong) end
+  local status = C.ln_tensor_over(pointer(bytes), base.dtype_id[p.dtype], self.shape, self.stride, #p.shape, p.offset or 0, self.out)
+  if status ~= OK then refuse(self, at, key, ffi.string(C.ln_error())) end
+  local t = wrap(self.out[0])
   if p.parameter then t._p.flags = bor(t._p.flags, PARAMETER) end
-  if p.requires_grad then check(C.ln_tensor_set_requires_grad(t._p, true)) end
+  if p.requires_grad and C.ln_tensor_set_requires_grad(t._p, true) ~= OK then refuse(self, at, key, ffi.string(C.ln_error())) end
   return t
 end
 
--- The tensor of a promise, the same one each time; nil for what is none.
-local function kept(self, value)
+-- The tensor of a promise, the same one each time; nil for what is none. It stands under `key` of the table `at`.
+local function kept(self, value, at, key)
   local meta = getmetatable(value)
   if meta ~= Tensor and meta ~= Storage then return nil end
   local t = self.tensors[value]
   if not t then
-    t = meta == Tensor and make(self, value) or bytes_of(self, value)
+    t = meta == Tensor and make(self, value, at, key) or bytes_of(self, value)
     self.tensors[value] = t
   end
   return t
@@ -149,10 +160,10 @@ end
 function promise.fill(f, tree, options)
   local self = setmetatable({
     file = f, map = options.mmap, map_location = options.map_location, storages = {}, tensors = {},
-    shape = ffi.new("int64_t[16]"), stride = ffi.new("int64_t[16]"), out = ffi.new("ln_tensor *[1]"),
+    above = {}, key = {}, shape = ffi.new("int64_t[16]"), stride = ffi.new("int64_t[16]"), out = ffi.new("ln_tensor *[1]"),
   }, Filler)
   if type(tree) ~= "table" then return tree end
-  local whole = kept(self, tree)
+  local whole = kept(self, tree, {}, nil)
   if whole then return whole end
   local seen, work, n = {[tree] = true}, {tree}, 1
   while n > 0 do
@@ -160,11 +171,12 @@ function promise.fill(f, tree, options)
     work[n], n = nil, n - 1
     for key, value in each(t) do
       if type(value) == "table" then
-        local tensor = kept(self, value)
+        local tensor = kept(self, value, t, key)
         if tensor then
           rawset(t, key, tensor)
         elseif not seen[value] then
           seen[value] = true
+          self.above[value], self.key[value] = t, key
           n = n + 1
           work[n] = value
         end
