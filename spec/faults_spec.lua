@@ -97,6 +97,13 @@ each_fault("a file", 66, function()
   lt.save({a = x:detach(), b = {lt.ones(2)}}, PATH)
   return lt.load(PATH).a:sum():item()
 end)
+
+each_fault("a checkpoint", 66, function()
+  lt.save({model = {w = x:detach(), turned = x:detach():t()}, list = {1, "x"}}, CHECKPOINT)
+  return lt.load(CHECKPOINT).model.turned:sum():item()
+end)
+
+each_fault("a packed file", 15, function() return lt.load(PACKED).a:sum():item() end)
 ]]
 
 describe("with each allocation failing once", function()
@@ -109,14 +116,15 @@ describe("with each allocation failing once", function()
     if os.getenv("LN_NO_CACHE") then return pending("the sanitizers have an allocator of their own") end
     local library = folder .. "/faults.so"
     if child.shell(("cc -shared -fPIC -O1 -o %s spec/faults/malloc.c -ldl 2>&1 || echo failed"):format(library)) then return pending("there is no C compiler") end
-    local source = HEAD .. STEPS:gsub("PATH", ("%q"):format(folder .. "/x.safetensors"))
+    local paths = {PATH = folder .. "/x.safetensors", CHECKPOINT = folder .. "/x.pt", PACKED = "spec/fixtures/files/packed.npz"}
+    local source = HEAD .. STEPS:gsub("%u+", function(word) return paths[word] and ("%q"):format(paths[word]) end)
     local status, output = child.run(source, ("LD_PRELOAD=%s LN_NO_CACHE=1"):format(library))
     assert.are.equal(0, status, output)
     local steps, faults = 0, 0
     for n in output:gmatch(": (%d+) faults, %d+ raised\n") do
       steps, faults = steps + 1, faults + tonumber(n)
     end
-    assert.are.equal(7, steps, output)
+    assert.are.equal(9, steps, output)
     assert.is_true(faults > 100, output)
   end)
 end)

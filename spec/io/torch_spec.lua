@@ -231,6 +231,18 @@ describe("a file of PyTorch's", function()
     end)
   end
 
+  it("resumes a run: model and optimizer go on as they would there", function()
+    local run = lt.load(fixtures .. "run.pt")
+    local net = nn.Linear(2, 1)
+    local opt = lt.optim.Adam(net:parameters(), {lr = 0.1})
+    net:load_state_dict(run.model)
+    opt:load_state_dict(run.optimizer)
+    assert.are.equal(0.5, opt.param_groups[1].lr)
+    net(lt.tensor{{3, -1}}):sum():backward()
+    opt:step()
+    for name, t in lt.items(run.after) do assert.is_true(lt.allclose(net:state_dict()[name]:cpu(), t, 1e-6, 1e-7)) end
+  end)
+
   it("of TorchScript gives its parameters and buffers by name", function()
     local sd = lt.load(fixtures .. "script.pt")
     assert.are.same({"inner.fc.bias", "inner.fc.weight", "inner.steps", "scale"}, {unpack(lt.keys(sd))})
@@ -248,6 +260,25 @@ describe("a file of PyTorch's", function()
       refused(part, lt.load, fixtures .. name .. ".pt")
     end)
   end
+end)
+
+describe("a state dict of what stood inside another module", function()
+  local strip = nn.utils.consume_prefix_in_state_dict_if_present
+
+  it("loses its prefix, in names and versions, in order", function()
+    local net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    local wrapped = nn.ModuleDict{module = net}:state_dict()
+    assert.is_true(strip(wrapped, "module.") == wrapped)
+    assert.are.same({unpack(lt.keys(net:state_dict()))}, {unpack(lt.keys(wrapped))})
+    assert.are.equal(2, require("lunette.nn.ordered").metadata(wrapped)["1"].version)
+    nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)):load_state_dict(wrapped)
+  end)
+
+  it("keeps other names, and is refused when two would be one", function()
+    assert.are.same({a = 1, b = 2}, strip({["x.a"] = 1, b = 2}, "x."))
+    refused("two entries would be named 'a'", strip, {["x.a"] = 1, a = 2}, "x.")
+    refused("argument 'prefix' is missing", strip, {})
+  end)
 end)
 
 describe("lt.load of a .pt file", function()

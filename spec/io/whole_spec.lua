@@ -105,8 +105,9 @@ describe("a file that is saved over", function()
 
     it("is none when a pipe or a folder stands there: " .. ending, function()
       local pipe, inner = folder .. "/pipe" .. ending, folder .. "/folder" .. ending
-      os.execute(("mkfifo %s && mkdir %s"):format(pipe, inner))
-      for _, path in ipairs{pipe, inner} do
+      local full_disk = folder .. "/full" .. ending
+      os.execute(("mkfifo %s && mkdir %s && ln -s /dev/full %s"):format(pipe, inner, full_disk))
+      for _, path in ipairs{pipe, inner, full_disk} do
         local ok, message = pcall(lt.save, full(1, 3), path)
         assert.is_false(ok)
         assert.is_truthy(message:find(path .. ": not a regular file", 1, true), message)
@@ -114,7 +115,7 @@ describe("a file that is saved over", function()
       local ok, message = pcall(lt.save, full(1, 3), folder .. "/nowhere/x" .. ending)
       assert.is_false(ok)
       assert.is_truthy(message:find("No such file or directory", 1, true), message)
-      assert.are.equal(2, files())
+      assert.are.equal(3, files())
     end)
   end
 

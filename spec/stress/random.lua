@@ -125,7 +125,7 @@ local others = {
     return ("t%d %s %s"):format(i, sign, text), function() return OPERATORS[sign](t, other) end
   end,
   function(t, i)
-    local path = any{"a.npy", "a.safetensors", "b.safetensors"}
+    local path = any{"a.npy", "a.safetensors", "b.safetensors", "c.pt"}
     return ("lt.save(t%d, %q), loaded"):format(i, path), function()
       lt.save(path == "a.npy" and t or {a = t, b = {t, tensors[1]}}, path)
       return lt.load(path)

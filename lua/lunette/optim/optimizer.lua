@@ -347,6 +347,12 @@ function Optimizer:state_dict()
   return out
 end
 
+-- What says how PyTorch computes, not what: its state dicts have it, ours do not.
+local COMPUTED_BY = {foreach = true, fused = true, capturable = true, differentiable = true}
+
+-- PyTorch keeps counts and numbers as tensors of one element.
+local function plain(value) return is_tensor(value) and value:numel() == 1 and value:item() or value end
+
 local function is_count(x) return type(x) == "number" and x >= 0 and x % 1 == 0 end
 
 --- The kinds of values in the state of a parameter: how each is checked and copied when a state dict is loaded.
@@ -359,10 +365,12 @@ local kinds = {
     return owned(create.zeros_like(p.data):copy_(value:detach()))
   end,
   count = function(self, _, name, value)
+    value = plain(value)
     if not is_count(value) then refuse(self, "%s in the state dict must be a whole number from 0, not %s", name, describe(value)) end
     return value
   end,
   number = function(self, _, name, value)
+    value = plain(value)
     if type(value) ~= "number" then refuse(self, "%s in the state dict must be a number, not %s", name, describe(value)) end
     return value
   end,
@@ -410,8 +418,9 @@ local function loaded_group(self, saved, group, g)
   local new = {}
   for key, value in each(group) do new[key] = value end
   for key, value in each(saved) do
-    check_option(self, key)
-    if key ~= "params" and key ~= "param_names" then new[key] = own(value) end
+    local passed = COMPUTED_BY[key] and new[key] == nil
+    if not passed then check_option(self, key) end
+    if not passed and key ~= "params" and key ~= "param_names" then new[key] = own(value) end
   end
   self:check_group(new)
   return new
