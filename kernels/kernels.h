@@ -290,6 +290,41 @@ typedef struct ln_rows {
   char *out;
 } ln_rows;
 
+/* Rows of a contiguous x [outer, size, inner] in order: NaN counts as the largest, equal elements stay in theirs. Of a sorted row the elements from place
+ * `from` on, `count` of them, are written to values, of x's dtype, and where they stood in the row to indices; both [outer, count, inner] or NULL. */
+typedef struct ln_order {
+  int dtype;
+  bool descending;
+  int64_t outer, size, inner, from, count;
+  const char *x;
+  char *values;
+  int64_t *indices;
+} ln_order;
+
+/* For each of the m values of a row the number of elements of a sorted row of n that are below it, or with `right` not above it; all of dtype and
+ * contiguous. With `shared` there is one sorted row for all. sorter: where the elements of the sorted row lie in it, or NULL. */
+typedef struct ln_search {
+  int dtype;
+  bool right, shared;
+  int64_t rows, n, m;
+  const char *sorted, *values;
+  const int64_t *sorter;
+  int64_t *y;
+} ln_search;
+
+enum { LN_SCAN_PROD, LN_SCAN_LOGSUMEXP, LN_SCAN_MAX, LN_SCAN_MIN };
+
+/* Running products, logarithms of sums of exponentials, or extremes along the middle of a contiguous x [outer, size, inner], of dtype as the results are.
+ * `indices`: where the extreme stands, the last of equals; NaN wins. `reverse`: from the end. */
+typedef struct ln_scan {
+  int dtype, kind;
+  bool reverse;
+  int64_t outer, size, inner;
+  const char *x;
+  char *out;
+  int64_t *indices;
+} ln_scan;
+
 /* Moving elements by an int64 index along one dim. `loop` runs over the index; operands: 0 out, 1 in, 2 index. `indexed` is the operand
  * addressed through the index (0 scatter, 1 gather), its stride along dim in bytes and its size there; the loop's stride for that operand is 0 along
  * dim. scatter_add accumulates in the order of the index. */

@@ -46,6 +46,8 @@ local cases = {
     [=[unsqueeze: dim 3 is out of range, expected -3 to 2 for a tensor of 3 dimensions (dims start at 0)]=]},
   {[=[lt.ones(2,3):squeeze(2)]=],
     [=[squeeze: dim 2 is out of range, expected -2 to 1 for a tensor of 2 dimensions (dims start at 0)]=]},
+  {[=[lt.ones(2,3):float(1)]=], [=[float takes no arguments, 1 given]=]},
+  {[=[lt.ones(2,3):size(0, 1)]=], [=[size takes at most 1 argument, 2 given]=]},
   {[=[lt.ones(2,3):as_strided({2,3},{3,2})]=],
     [=[as_strided: size {2, 3}, stride {3, 2} from element 0 leave the storage of 6 elements]=]},
   {[=[lt.ones(2,3):as_strided({2},{-1})]=],

@@ -22,6 +22,10 @@ local FILLS = {
   random = {ALL, function(t) return t:random_(0, 2) end},
   random_wide = {{"int64", "float64"}, function(t) return t:random_(0, 2 ^ 40) end},
   random_any = {{"int64"}, function(t) return t:random_() end},
+  exponential = {FLOATS, function(t) return t:exponential_(2) end},
+  cauchy = {FLOATS, function(t) return t:cauchy_(1, 0.5) end},
+  log_normal = {FLOATS, function(t) return t:log_normal_(0, 0.5) end},
+  geometric = {FLOATS, function(t) return t:geometric_(0.3) end},
   dropout = {FLOATS, function(t) return t:fill_(3):dropout_(0.4) end},
 }
 
@@ -402,4 +406,72 @@ describe("draws refuse", function()
   refused("lt.randperm(-1)", "randperm: argument 'n' must be a whole number of at least 0, got -1")
   refused("lt.randperm(math.huge)", "randperm")
   refused("lt.randperm(2.5)", "randperm")
+end)
+
+describe("numbers made of uniform ones", function()
+  -- The part of n numbers that is at most x.
+  local function part(t, x) return t:le(x):to("float64"):mean():item() end
+  local N = 200000
+
+  it("follow their distributions", function()
+    lt.manual_seed(3)
+    local t = lt.empty(N):exponential_(2)
+    assert.is_true(t:ge(0):all():item() and t:isfinite():all():item())
+    for _, x in ipairs {0.1, 0.5, 1.5} do assert.is_true(math.abs(part(t, x) - (1 - math.exp(-2 * x))) < 0.005) end
+    t = lt.empty(N, {dtype = "float64"}):cauchy_(1, 0.5)
+    for _, x in ipairs {-2, 1, 1.5, 9} do assert.is_true(math.abs(part(t, x) - (0.5 + math.atan((x - 1) / 0.5) / math.pi)) < 0.005) end
+    t = lt.empty(N):log_normal_(0.5, 0.25):log()
+    assert.is_true(math.abs(t:mean():item() - 0.5) < 0.005 and math.abs(t:std():item() - 0.25) < 0.005)
+    for _, dtype in ipairs {"int64", "float32"} do
+      t = lt.empty(N, {dtype = dtype}):geometric_(0.3)
+      assert.is_true(t:ge(1):all():item())
+      for k = 1, 4 do assert.is_true(math.abs(part(t, k) - (1 - 0.7 ^ k)) < 0.005) end
+    end
+  end)
+
+  it("refuse parameters that make no sense, and take a generator", function()
+    for _, call in ipairs {"exponential_(0)", "cauchy_(0, -1)", "log_normal_(0, 0)", "geometric_(0)", "geometric_(1)", "geometric_(1.5)"} do
+      assert.is_false(pcall(setfenv(assert(loadstring("lt.empty(2):" .. call)), {lt = lt})), call)
+    end
+    local a, b = lt.Generator():manual_seed(5), lt.Generator():manual_seed(5)
+    assert.is_true(lt.equal(lt.empty(9):exponential_({generator = a}), lt.empty(9):exponential_({generator = b})))
+  end)
+end)
+
+describe("multinomial", function()
+  it("draws indices as often as their weights say, rows apart", function()
+    lt.manual_seed(4)
+    local w = lt.tensor {{1, 0, 3}, {0, 5, 5}}
+    local drawn_ones = w:multinomial(100000, true)
+    assert.are.same({2, 100000}, drawn_ones.shape:totable())
+    local a, b = drawn_ones[0]:bincount(nil, 3):tolist(), drawn_ones[1]:bincount(nil, 3):tolist()
+    assert.is_true(a[2] == 0 and math.abs(a[1] / 100000 - 0.25) < 0.01 and b[1] == 0 and math.abs(b[2] / 100000 - 0.5) < 0.01)
+  end)
+
+  it("draws none twice without replacement, the heavy ones first", function()
+    lt.manual_seed(4)
+    local w, first = lt.tensor {1, 2, 3, 0, 4}, 0
+    for _ = 1, 2000 do
+      local got = w:multinomial(4)
+      assert.are.same({0, 1, 2, 4}, (got:sort()):tolist())
+      if got[0]:item() == 4 then first = first + 1 end
+    end
+    assert.is_true(math.abs(first / 2000 - 0.4) < 0.04)
+  end)
+
+  it("gives the same for a seed, and refuses what has no probability", function()
+    local w = lt.rand(50)
+    assert.is_true(lt.equal(drawn(7, w.multinomial, w, 20), drawn(7, w.multinomial, w, 20)))
+    for text, call in pairs {
+      ["finite and not negative"] = function() lt.tensor {1, -1}:multinomial(1) end,
+      ["4 samples without replacement from 3"] = function() lt.ones(3):multinomial(4) end,
+      ["each row needs 2 weights above 0"] = function() lt.tensor {{1, 1}, {0, 1}}:multinomial(2) end,
+      ["each row needs 1 weights above 0"] = function() lt.zeros(2):multinomial(3, true) end,
+      ["num_samples must be above 0"] = function() lt.ones(3):multinomial(0) end,
+      ["a vector or a matrix"] = function() lt.ones(1, 2, 3):multinomial(1) end,
+    } do
+      local ok, message = pcall(call)
+      assert.is_true(not ok and message:find(text, 1, true) ~= nil, tostring(message))
+    end
+  end)
 end)

@@ -10,6 +10,9 @@ bool r_check_index(ln_rule *r, ln_tensor *index, int64_t low, int64_t size, int 
   return r_check(r, index, (ln_violation){.kind = LN_CHECK_INDEX, .dim = dim, .size = size}, low, size);
 }
 
+/* An int32 index widened; any other as it is, for the checks to speak about. */
+static ln_tensor *wide_index(ln_rule *r, ln_tensor *index) { return index->dtype == LN_INT32 ? r_to(r, index, LN_INT64) : index; }
+
 ln_addressed ln_address(const ln_tensor *t, const ln_tensor *index, int dim) {
   ln_addressed a = {.view = *t, .stride = t->ndim ? t->stride[dim] : 0, .size = t->ndim ? t->shape[dim] : 1};
   for (int i = 0; i < index->ndim; i++) a.view.shape[i] = index->shape[i];
@@ -78,6 +81,7 @@ static bool check_gather(ln_rule *r, const ln_tensor *x, ln_tensor *index, const
 void gather_forward(ln_rule *r) {
   ARGS(gather);
   int dim = r_dim(r, a_dim, input->ndim);
+  if (!(index = wide_index(r, index))) return;
   if (check_gather(r, input, index, NULL, dim))
     r_gather(r, r_out(r, 0, index->shape, index->ndim, input->dtype), ln_address(input, index, dim), index);
 }
@@ -85,6 +89,7 @@ void gather_forward(ln_rule *r) {
 static void scatter(ln_rule *r, bool add) {
   ARGS(scatter);
   int dim = r_dim(r, a_dim, input->ndim);
+  if (!(index = wide_index(r, index))) return;
   if (!check_gather(r, input, index, src, dim) || !r_check_same_dtype(r, input, src)) return;
   ln_tensor *y = r_out_copy(r), part = *src; /* what the index covers of it */
   memcpy(part.shape, index->shape, sizeof part.shape);
@@ -99,6 +104,7 @@ void scatter_value_forward(ln_rule *r) {
   ARGS(scatter_value);
   static const int64_t nowhere[16] = {0};
   int dim = r_dim(r, a_dim, input->ndim);
+  if (!(index = wide_index(r, index))) return;
   if (!check_gather(r, input, index, NULL, dim)) return;
   ln_tensor *y = r_out_copy(r), *number = r_new(r, NULL, 0, input->dtype);
   if (!r_ok(r) || !r_status(r, ln_fill_number(number, r_is_whole(r, a_value), &r->attrs->slot[a_value]))) return;
@@ -130,6 +136,7 @@ static void take_rows(ln_rule *r, const ln_tensor *x, ln_tensor *index, ln_tenso
 void index_select_forward(ln_rule *r) {
   ARGS(index_select);
   int dim = r_dim(r, a_dim, input->ndim);
+  if (!(index = wide_index(r, index))) return;
   int64_t shape[16];
   if (!check_select(r, input, index, dim)) return;
   memcpy(shape, input->shape, sizeof(int64_t) * (size_t)input->ndim);
@@ -145,14 +152,18 @@ void index_select_forward(ln_rule *r) {
 static void put_slices(ln_rule *r, bool add) {
   ARGS(index_add); /* index_copy has the same arguments */
   int dim = r_dim(r, a_dim, input->ndim);
+  if (!(index = wide_index(r, index))) return;
   if (!check_select(r, input, index, dim) || !r_check_same_dtype(r, input, source)) return;
   for (int i = 0; i < (input->ndim ? input->ndim : 1); i++)
     if (!r_require(r, source->ndim == input->ndim && (!input->ndim || source->shape[i] == (i == dim ? index->numel : input->shape[i])),
                    "%lld slices of %s are needed, the source has shape %s", (long long)index->numel, ln_shape_text(input->shape, input->ndim),
                    ln_shape_text(source->shape, source->ndim)))
       return;
+  double alpha = add ? r_float(r, a_alpha) : 1;
+  ln_tensor *part = source;
+  if (alpha != 1) part = ln_is_float(source->dtype) ? r_number(r, LN_OP_mul, source, alpha) : r_whole(r, LN_OP_mul, source, (int64_t)alpha);
   ln_tensor *y = r_out_copy(r), wide = ln_widen(index, source->shape, source->ndim, dim);
-  if (y) r_scatter(r, ln_address(y, &wide, dim), source, &wide, add);
+  if (y && part) r_scatter(r, ln_address(y, &wide, dim), part, &wide, add);
 }
 
 void index_add_forward(ln_rule *r) { put_slices(r, true); }

@@ -53,6 +53,125 @@ void bernoulli_forward(ln_rule *r) {
   if (r_require(r, p >= 0 && p <= 1, "the probability %g must lie between 0 and 1", p)) draw(r, (ln_random){.kind = LN_RANDOM_BERNOULLI, .a = p});
 }
 
+/* -- Numbers made of uniform ones, in float32 or wider. What a logarithm or a tangent rounds may differ between devices in the last digit. -- */
+
+/* Uniform or normal numbers in the shape of in[0]. */
+static ln_tensor *drawn(ln_rule *r, int op, double a, double b) {
+  SLOTS(uniform); /* normal has mean and std in the same slots */
+  const ln_tensor *x = r->in[0];
+  ln_tensor *like = r_new(r, x->shape, x->ndim, x->dtype == LN_FLOAT64 ? LN_FLOAT64 : LN_FLOAT32);
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
+  ln_attrs_float(&attrs, a_from, a);
+  ln_attrs_float(&attrs, a_to, b);
+  return like ? r_do(r, op, &like, 1, &attrs) : NULL;
+}
+
+static void give_drawn(ln_rule *r, ln_tensor *y) { r_result(r, 0, y ? r_to(r, y, r->in[0]->dtype) : NULL); }
+
+/* log(1 - u), never infinite. */
+static ln_tensor *logarithms(ln_rule *r) { return r_do1(r, LN_OP_log1p, r_do1(r, LN_OP_neg, drawn(r, LN_OP_uniform, 0, 1))); }
+
+void exponential_forward(ln_rule *r) {
+  SLOTS(exponential);
+  double lambd = r_float(r, a_lambd);
+  if (r_require(r, lambd > 0, "lambd must be above 0, got %g", lambd)) give_drawn(r, r_number(r, LN_OP_mul, logarithms(r), -1 / lambd));
+}
+
+void cauchy_forward(ln_rule *r) {
+  SLOTS(cauchy);
+  double sigma = r_float(r, a_sigma), pi = 3.141592653589793;
+  if (!r_require(r, sigma > 0, "sigma must be above 0, got %g", sigma)) return;
+  ln_tensor *angle = r_number(r, LN_OP_mul, r_number(r, LN_OP_sub, drawn(r, LN_OP_uniform, 0, 1), 0.5), pi);
+  give_drawn(r, r_number(r, LN_OP_add, r_number(r, LN_OP_mul, r_do1(r, LN_OP_tan, angle), sigma), r_float(r, a_median)));
+}
+
+void log_normal_forward(ln_rule *r) {
+  SLOTS(log_normal);
+  double std = r_float(r, a_std);
+  if (r_require(r, std > 0, "std must be above 0, got %g", std)) give_drawn(r, r_do1(r, LN_OP_exp, drawn(r, LN_OP_normal, r_float(r, a_mean), std)));
+}
+
+void geometric_forward(ln_rule *r) {
+  SLOTS(geometric);
+  double p = r_float(r, a_p);
+  if (!r_require(r, p > 0 && p < 1, "the probability %g must lie between 0 and 1", p)) return;
+  ln_tensor *trials = r_do1(r, LN_OP_ceil, r_number(r, LN_OP_mul, logarithms(r), 1 / log1p(-p)));
+  give_drawn(r, r_number(r, LN_OP_clamp_min, trials, 1));
+}
+
+/* -- Indices as probable as their weights -- */
+
+static bool all_true(ln_rule *r, ln_tensor *condition, bool *truth) {
+  double number;
+  int64_t whole = 0;
+  ln_tensor *y = r_do1(r, LN_OP_all, condition);
+  if (!y || !r_status(r, ln_tensor_item(y, &number, &whole))) return false;
+  *truth = whole != 0;
+  return true;
+}
+
+static ln_tensor *along_last(ln_rule *r, int op, ln_tensor *x, bool keepdim) {
+  ln_attrs attrs;
+  int64_t last = -1;
+  ln_attrs_begin(&attrs);
+  ln_attrs_ints(&attrs, 0, &last, 1);
+  if (keepdim) ln_attrs_int(&attrs, 1, true);
+  return x ? r_do(r, op, &x, 1, &attrs) : NULL;
+}
+
+/* Each row: numbers from 0 on, none of them infinite, `need` of them above 0. */
+static bool check_weights(ln_rule *r, ln_tensor *x, int64_t need) {
+  bool good = false;
+  ln_tensor *valid = r_do2(r, LN_OP_logical_and, r_number(r, LN_OP_ge, x, 0), r_do1(r, LN_OP_isfinite, x));
+  if (!all_true(r, valid, &good) || !r_require(r, good, "the weights must be finite and not negative")) return false;
+  ln_tensor *enough = r_whole(r, LN_OP_ge, along_last(r, LN_OP_count_nonzero, x, false), need);
+  return all_true(r, enough, &good) && r_require(r, good, "each row needs %lld weights above 0", (long long)need);
+}
+
+/* The first place whose running sum exceeds a uniform part of the whole. */
+static ln_tensor *with_replacement(ln_rule *r, ln_tensor *x, int64_t count) {
+  SLOTS(searchsorted);
+  int64_t shape[2], n = x->shape[x->ndim - 1];
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
+  ln_attrs_int(&attrs, 0, -1);
+  memcpy(shape, x->shape, sizeof *shape * (size_t)x->ndim);
+  shape[x->ndim - 1] = count;
+  ln_tensor *sums = r_do(r, LN_OP_cumsum, &x, 1, &attrs), *last = sums ? r_narrow(r, sums, x->ndim - 1, n - 1, 1) : NULL;
+  ln_tensor *room = r_new(r, shape, x->ndim, x->dtype), *parts = room ? r_do1(r, LN_OP_uniform, room) : NULL;
+  ln_tensor *const in[3] = {r_do2(r, LN_OP_div, sums, last), parts, NULL};
+  ln_attrs_begin(&attrs);
+  ln_attrs_int(&attrs, a_right, true);
+  return in[0] && in[1] ? r_whole(r, LN_OP_clamp_max, r_do(r, LN_OP_searchsorted, in, 3, &attrs), n - 1) : NULL;
+}
+
+/* The largest of weights over exponential numbers (Efraimidis and Spirakis, 2006). */
+static ln_tensor *without_replacement(ln_rule *r, ln_tensor *x, int64_t count) {
+  SLOTS(topk);
+  ln_tensor *pair[2], *keys = r_do2(r, LN_OP_div, x, r_do1(r, LN_OP_exponential, x));
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
+  ln_attrs_int(&attrs, a_k, count);
+  ln_tensor *positive = r_number(r, LN_OP_gt, x, 0); /* 0 over a number that happens to be 0 */
+  keys = r_where(r, positive, keys, 0, NULL, -1);
+  return keys && r_do_all(r, LN_OP_topk, &keys, 1, &attrs, pair) ? pair[1] : NULL;
+}
+
+void multinomial_forward(ln_rule *r) {
+  ARGS(multinomial);
+  int64_t count = r_int(r, a_num_samples);
+  bool again = r_bool(r, a_replacement);
+  if (!r_require(r, (input->ndim == 1 || input->ndim == 2) && input->shape[input->ndim - 1] > 0,
+                 "weights are a vector or a matrix of one row or more, got shape %s", ln_shape_text(input->shape, input->ndim)) ||
+      !r_require(r, count > 0, "num_samples must be above 0, got %lld", (long long)count) ||
+      !r_require(r, again || count <= input->shape[input->ndim - 1], "%lld samples without replacement from %lld weights", (long long)count,
+                 (long long)input->shape[input->ndim - 1]))
+    return;
+  ln_tensor *x = input->dtype == LN_FLOAT64 ? input : r_to(r, input, LN_FLOAT32);
+  if (x && check_weights(r, x, again ? 1 : count)) r_result(r, 0, again ? with_replacement(r, x, count) : without_replacement(r, x, count));
+}
+
 /* -- Whole numbers -- */
 
 /* What a dtype can hold, and the largest number up to which it holds all, where a draw without an end stops. */

@@ -92,11 +92,13 @@ lazily.from("lunette.index", T, "index_put index_put_")
 lazily.from("lunette.shapes", lt, "atleast_1d atleast_2d atleast_3d hstack vstack row_stack dstack column_stack block_diag cartesian_prod combinations "
   .. "tensor_split hsplit vsplit dsplit broadcast_shapes broadcast_tensors take_along_dim unflatten repeat_interleave tril_indices triu_indices vander "
   .. "result_type can_cast")
+lazily.from("lunette.unique", lt, "unique unique_consecutive")
+lazily.from("lunette.unique", T, "unique unique_consecutive")
 lazily.from("lunette.shapes", T, "tensor_split hsplit vsplit dsplit take_along_dim unflatten repeat_interleave")
 
 -- Functions that are methods too ---------------------------------------------------------------------------------------------------------
 
-local METHODS = {"split", "chunk", "unbind", "tile", "equal", "allclose", "dot", "t", "numel", "is_floating_point", "index_put"}
+local METHODS = {"split", "chunk", "unbind", "tile", "equal", "allclose", "dot", "t", "numel", "as_strided", "is_floating_point", "index_put"}
 for _, name in ipairs(METHODS) do lt[name] = T[name] end
 
 local parse_grids = arguments.signature("meshgrid", "tensors:tensors, indexing:enum(ij|xy)=ij")

@@ -10,7 +10,7 @@ local Size = require("lunette.size")
 require("lunette.create")
 
 local C, ffi, T, fields, fail, check, pointer, is_tensor = base.C, base.ffi, base.T, base.fields, base.fail, base.check, base.pointer, base.is_tensor
-local tonumber, type, unpack = tonumber, type, unpack
+local tonumber, type, unpack, select = tonumber, type, unpack, select
 local method = arguments.method
 local take, give = base.take, base.give
 local FLOATS, BOOL = 3, tonumber(C.LN_BOOL) -- dtypes up to bfloat16 are floating
@@ -344,11 +344,16 @@ T.allclose = method("allclose", CLOSE, function(a, b, rtol, atol, equal_nan)
   return ops.all(close):item()
 end)
 
--- Methods that are called with a dot, and the other way round, find something that is no tensor in their first place.
+-- Methods that are called with a dot, and the other way round, find something that is no tensor in their first place; what no method takes is refused.
 for name, fn in each(T) do
   if type(fn) == "function" and not arguments.methods[fn] then
+    local shape = debug.getinfo(fn, "u")
+    local most = shape.isvararg and math.huge or shape.nparams - 1
     T[name] = catalog.wraps(function(t, ...)
       if not is_tensor(t) then fail(("%s is a method of tensors: x:%s(...)"):format(name, name)) end
+      if select("#", ...) > most then
+        fail(("%s takes %s argument%s, %d given"):format(name, most == 0 and "no" or "at most " .. most, most == 1 and "" or "s", select("#", ...)))
+      end
       return fn(t, ...)
     end, fn)
   end
