@@ -1,6 +1,6 @@
 --- Lunette's side of the benchmark: a line "name TAB median TAB least" for each case, in microseconds. bench/pytorch.py holds the same cases.
 --
---     lunette bench/cases.lua [GROUP [TEXT]]    those of a group, calls, random, networks, sequences, loops or start, whose name contains TEXT; else all but start
+--     lunette bench/cases.lua [GROUP [TEXT]]    those of a group, calls, random, networks, sequences, loops, functions or start, whose name contains TEXT; else all but start
 --
 -- DEVICE=cuda takes the figures there, THREADS=n with so many threads.
 
@@ -226,9 +226,65 @@ local function loop_cases()
   end)
 end
 
-local groups = {calls = call_cases, random = random_cases, networks = network_cases, sequences = sequence_cases, loops = loop_cases}
+-- The corners of 2 x 2 windows as positions in a plane.
+local function corners(shape)
+  local rows, columns = shape[#shape - 1], shape[#shape]
+  local place = lt.arange(rows):mul(4 * columns):unsqueeze(1) + lt.arange(columns):mul(2)
+  return place:long():expand(shape):contiguous()
+end
+
+-- An input of functions.txt; `large`: of the larger of two sizes.
+local function input_of(word, large)
+  local sizes, kind = word:match("^([%dx]+)(.*)$")
+  local shape = {}
+  for size in sizes:gmatch("%d+") do shape[#shape + 1] = tonumber(size) end
+  if large and kind:find("*", 1, true) then shape[1] = shape[1] * 100 end
+  local below = kind:match("%%(%d+)")
+  if below then return lt.randint(0, tonumber(below), shape) end
+  if kind:find("@") then return corners(shape) end
+  local t = kind:find("?", 1, true) and lt.rand(shape) or lt.randn(shape)
+  return kind:find("!") and t or t:requires_grad_()
+end
+
+-- A call of functions.txt at one size, and its gradient.
+local function measure_function(name, words, call, large)
+  local inputs, leaves = {}, {}
+  for word in words:gmatch("%S+") do
+    local t = input_of(word, large)
+    inputs[#inputs + 1] = t
+    if t.requires_grad then leaves[#leaves + 1] = t end
+  end
+  local run = setfenv(assert(loadstring("local x, y, z = ... return (" .. call .. ")")), {F = F, lt = lt})
+  local y = run(unpack(inputs))
+  local g = lt.randn(y.shape)
+  local function forward() run(unpack(inputs)) end
+  local function backward() lt.autograd.grad({y}, leaves, {g}, {retain_graph = true}) end
+  name = name .. (large and " 1e7" or " 1e5")
+  measure(name, function(n)
+    for _ = 1, n do lt.scope(forward) end
+  end)
+  measure(name .. " backward", function(n)
+    for _ = 1, n do lt.scope(backward) end
+  end)
+end
+
+local function function_cases()
+  for line in io.lines((arg[0]:match("^(.*/)") or "./") .. "functions.txt") do
+    local name, words, call = line:match("^([^#;]-) ; (.-) ; ([^;]+)")
+    if name and (name .. " 1e5 backward 1e7 backward"):find(wanted, 1, true) then
+      for _, large in ipairs{false, true} do
+        lt.scope(function() measure_function(name, words, call, large) end)
+        collectgarbage()
+      end
+    end
+  end
+end
+
+local groups = {
+  calls = call_cases, random = random_cases, networks = network_cases, sequences = sequence_cases, loops = loop_cases, functions = function_cases,
+}
 if group then
   assert(groups[group], "no group " .. group)()
 else
-  for _, name in ipairs {"calls", "random", "networks", "sequences", "loops"} do groups[name]() end
+  for _, name in ipairs {"calls", "random", "networks", "sequences", "loops", "functions"} do groups[name]() end
 end

@@ -1,6 +1,7 @@
 """PyTorch's side of the benchmark: the cases of bench/cases.lua, printed the same way."""
 import math
 import os
+import re
 import sys
 import time
 
@@ -192,6 +193,57 @@ def loop_cases():
     case("embedding", F.embedding, lambda: torch.randint(0, 10000, (64, 64)), lambda: torch.rand(10000, 256))
 
 
-GROUPS = {"calls": call_cases, "random": random_cases, "networks": network_cases, "sequences": sequence_cases, "loops": loop_cases}
+def corners(shape):
+    """The corners of 2 x 2 windows as positions in a plane."""
+    place = torch.arange(shape[-2]).mul(4 * shape[-1]).unsqueeze(1) + torch.arange(shape[-1]).mul(2)
+    return place.expand(shape).contiguous()
+
+
+def input_of(word, large):
+    """An input of functions.txt; large: of the larger of two sizes."""
+    sizes, kind = re.match("([0-9x]+)(.*)", word).groups()
+    shape = [int(size) for size in sizes.split("x")]
+    if large and "*" in kind:
+        shape[0] *= 100
+    below = re.search("%([0-9]+)", kind)
+    if below:
+        return torch.randint(0, int(below.group(1)), shape)
+    if "@" in kind:
+        return corners(shape)
+    t = torch.rand(shape) if "?" in kind else torch.randn(shape)
+    return t if "!" in kind else t.requires_grad_()
+
+
+def measure_function(name, words, call, large):
+    """A call of functions.txt at one size, and its gradient."""
+    inputs = [input_of(word, large) for word in words.split()]
+    wanted = [t for t in inputs if t.requires_grad]
+    run = eval("lambda x, y=None, z=None: " + call, {"F": F, "torch": torch})
+    y = run(*inputs)
+    g = torch.randn(y.shape)
+
+    def forward(n):
+        for _ in range(n):
+            run(*inputs)
+
+    def backward(n):
+        for _ in range(n):
+            torch.autograd.grad(y, wanted, g, retain_graph=True)
+    name += " 1e7" if large else " 1e5"
+    measure(name, forward)
+    measure(name + " backward", backward)
+
+
+def function_cases():
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "functions.txt")) as file:
+        lines = [line.strip().split(" ; ") for line in file if " ; " in line and line[0] != "#"]
+    for name, words, *calls in lines:
+        if wanted in name + " 1e5 backward 1e7 backward":
+            for large in (False, True):
+                measure_function(name, words, calls[-1], large)
+
+
+GROUPS = {"calls": call_cases, "random": random_cases, "networks": network_cases, "sequences": sequence_cases, "loops": loop_cases,
+          "functions": function_cases}
 for name in [group] if group else GROUPS:
     GROUPS[name]()

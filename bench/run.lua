@@ -1,7 +1,7 @@
 --- Lunette beside PyTorch: every case in fresh processes, in turns, so that both meet the same machine.
 --
 --     make bench                       PYTHON=/path/to/python names the one that has PyTorch; ROUNDS=n, 3 by default
---     lunette bench/run.lua GROUP ...  some groups of cases: calls, random, networks, sequences, loops, start
+--     lunette bench/run.lua GROUP ...  some groups of cases: calls, random, networks, sequences, loops, functions, start
 --
 -- The table gives the median over the rounds of each round's median, and in brackets the least time seen; the ratio, of the medians and in brackets of
 -- the least times, says how many times as fast as PyTorch Lunette is. A group with several numbers of threads shows for each side the one that serves it best.
@@ -82,8 +82,21 @@ local GROUPS = {
     {"gelu 1M backward", "gelu, 2^20, its gradient"},
     {"embedding", "embedding, 64 x 64 of 10^4 x 256"},
   },
+  {name = "functions"},
   {name = "start", {"start", "import to first tensor"}},
 }
+
+-- Those of functions.txt, each at two sizes with its gradient.
+for line in io.lines(here .. "functions.txt") do
+  local name = line:match("^([^#;]-) ; ")
+  for _, size in ipairs(name and {" 1e5", " 1e7"} or {}) do
+    for _, part in ipairs{"", " backward"} do
+      for _, group in ipairs(GROUPS) do
+        if group.name == "functions" then table.insert(group, {name .. size .. part, name .. size .. part}) end
+      end
+    end
+  end
+end
 
 --- The groups that the command names, or all.
 local function chosen()
