@@ -8,7 +8,7 @@
 
 #include "../lib/lunette.h"
 
-#define LN_KERNELS_VERSION 5
+#define LN_KERNELS_VERSION 6
 #define LN_LOOP_OPERANDS 6
 
 /* A nest of loops over operands of one broadcast shape. Dimensions are collapsed where all operands allow; the last is the innermost.
@@ -192,17 +192,43 @@ typedef struct ln_norm {
   double eps, momentum;
 } ln_norm;
 
-/* Layer normalisation of contiguous rows x [rows, size]; float statistics for half types. */
+/* Normalisation of contiguous rows x [rows, size]; float statistics for half types. Row r is one of `groups` kinds, r modulo groups, and a weight and a
+ * bias belong to `inner` neighbouring elements of the rows of a kind. In layer normalisation groups and inner are 1. */
 typedef struct ln_row_norm {
   int dtype;
-  int64_t rows, size;
+  int64_t rows, size, groups, inner;
   double eps;
   const char *x, *dy;
   char *y, *dx;
-  const void *weight, *bias; /* compute dtype (float or double), [size], may be NULL */
+  const void *weight, *bias; /* compute dtype (float or double), [groups * size / inner], may be NULL */
   void *mean, *rstd;         /* compute dtype, [rows]; written forward */
-  void *dweight, *dbias;     /* compute dtype, [size], may be NULL, as dx may */
+  void *dweight, *dbias;     /* compute dtype, as weight and bias, may be NULL, as dx may */
 } ln_row_norm;
+
+/* Distances (sum over k of |x1[i, k] - x2[k, j]|^p)^(1 / p) of rows of x1 [batch, n, size] and columns of x2 [batch, size, m], all of dtype float32 or
+ * float64, contiguous. p may be 0, the number of differences that are not 0, and infinite, the largest one.
+ *
+ * distance_dx reads dy and y, whose row and column strides count elements, and x2 as rows [batch, m, size], and writes the gradient of x1. */
+typedef struct ln_distance {
+  int dtype;
+  double p;
+  int64_t batch, n, m, size;
+  const char *x1, *x2, *dy;
+  char *y, *dx;
+  int64_t y_row, y_column;
+} ln_distance;
+
+/* For each row of x [rows, classes] the sum, over its labels t and the classes k that are none of them, of max(0, 1 - x[t] + x[k]), over the number of
+ * classes. A negative label ends a row of targets [rows, classes]. label_margin notes in `others` [rows, classes] which classes are no label;
+ * label_margin_dx reads that. All of dtype float32 or float64, contiguous. */
+typedef struct ln_label_margin {
+  int dtype;
+  int64_t rows, classes;
+  const char *x, *dy; /* dy: [rows] */
+  const int64_t *targets;
+  uint8_t *others;
+  char *y, *dx; /* [rows], as x */
+} ln_label_margin;
 
 /* Attention of queries [n, heads, l, e] over keys [n, groups, s, e] and values [n, groups, s, ev], head h using group h / (heads / groups); all of
  * dtype float32 or float64, the last dim contiguous, the strides of the other dims in elements. Of a bool mask [n, heads, l, s] true allows; any

@@ -2,29 +2,25 @@
 #include "threads.h"
 
 typedef struct move_work {
-  const ln_indexed *job;
-  int64_t out, in, index; /* strides of the innermost loop, in bytes */
+  int64_t out, in, index;  /* strides of the innermost loop, in bytes */
+  int64_t out_led, in_led; /* bytes from one index to the next in the operand that it leads, else 0 */
   int item;
 } move_work;
 
-/* One element of 1 to 8 bytes. */
-static inline void move(char *y, const char *x, int item) {
-  switch (item) {
-  case 1: *y = *x; return;
-  case 2: memcpy(y, x, 2); return;
-  case 4: memcpy(y, x, 4); return;
-  default: memcpy(y, x, 8); return;
+/* Elements of one size. */
+#define MOVE_ALL(type)                                                                                   \
+  for (int64_t k = 0; k < n; k++) {                                                                      \
+    const int64_t at = *(const int64_t *)(p[2] + k * w->index);                                          \
+    *(type *)(p[0] + k * w->out + at * w->out_led) = *(const type *)(p[1] + k * w->in + at * w->in_led); \
   }
-}
 
 static void move_run(void *context, int64_t n, char *const *p) {
   const move_work *w = context;
-  const ln_indexed *job = w->job;
-  for (int64_t k = 0; k < n; k++) {
-    int64_t at = *(const int64_t *)(p[2] + k * w->index) * job->stride;
-    char *y = p[0] + k * w->out + (job->indexed == 0 ? at : 0);
-    const char *x = p[1] + k * w->in + (job->indexed == 1 ? at : 0);
-    move(y, x, w->item);
+  switch (w->item) {
+  case 1: MOVE_ALL(uint8_t) return;
+  case 2: MOVE_ALL(uint16_t) return;
+  case 4: MOVE_ALL(uint32_t) return;
+  default: MOVE_ALL(uint64_t) return;
   }
 }
 
@@ -32,7 +28,12 @@ static void move_run(void *context, int64_t n, char *const *p) {
 const char *ln_cpu_indexed(const ln_indexed *job) {
   const ln_loop *l = &job->loop;
   int last = l->ndim - 1;
-  move_work w = {job, l->stride[0][last], l->stride[1][last], l->stride[2][last], ln_cpu_size_of(l->dtype[0])};
+  move_work w = {.out = l->stride[0][last],
+                 .in = l->stride[1][last],
+                 .index = l->stride[2][last],
+                 .out_led = job->indexed == 0 ? job->stride : 0,
+                 .in_led = job->indexed == 1 ? job->stride : 0,
+                 .item = ln_cpu_size_of(l->dtype[0])};
   ln_cpu_walk(l, job->indexed == 1 ? LN_GRAIN_HEAVY : INT64_MAX, move_run, &w);
   return NULL;
 }

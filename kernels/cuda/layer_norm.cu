@@ -1,4 +1,4 @@
-/* layer_norm.cu - layer normalisation of contiguous rows: a team a row, which keeps it in registers unless it is long; for the gradients of weight and
+/* layer_norm.cu - layer and group normalisation of contiguous rows: a team a row, which keeps it in registers unless it is long; for the gradients of weight and
  * bias a team for 32 neighbouring columns, the rows cut into parts that are added in order. */
 #include "norm.h"
 
@@ -49,6 +49,11 @@ template <class T> struct own {
   }
 };
 
+/* The place of element k's weight and bias. */
+LN_DEVICE int64_t weight_of(const ln_row_norm &job, int64_t row, int64_t k) {
+  return job.groups == 1 && job.inner == 1 ? k : row % job.groups * (job.size / job.inner) + k / job.inner;
+}
+
 template <class T> struct forward {
   ln_row_norm job;
   template <class Team> LN_DEVICE void operator()(int64_t row, const Team &team) const {
@@ -59,7 +64,10 @@ template <class T> struct forward {
     const T mean = (T)(team.all(sum, ln_add()) / (double)job.size);
     x.each([&](int64_t, T v) { squares += (double)(v - mean) * (double)(v - mean); });
     const T rstd = (T)(1 / sqrt(team.all(squares, ln_add()) / (double)job.size + job.eps));
-    x.each([&](int64_t k, T v) { y.put<T>(row, k, (v - mean) * rstd * ln_norm_factor<T>(job.weight, k, 1) + ln_norm_factor<T>(job.bias, k, 0)); });
+    x.each([&](int64_t k, T v) {
+      const int64_t at = weight_of(job, row, k);
+      y.put<T>(row, k, (v - mean) * rstd * ln_norm_factor<T>(job.weight, at, 1) + ln_norm_factor<T>(job.bias, at, 0));
+    });
     if (team.rank()) return;
     ((T *)job.mean)[row] = mean;
     ((T *)job.rstd)[row] = rstd;
@@ -74,7 +82,7 @@ template <class T> struct gradient {
     const T mean = ((const T *)job.mean)[row], rstd = ((const T *)job.rstd)[row];
     ln_norm_sums v = {0, 0};
     dy.each([&](int64_t k, T g) {
-      const T scaled = g * ln_norm_factor<T>(job.weight, k, 1);
+      const T scaled = g * ln_norm_factor<T>(job.weight, weight_of(job, row, k), 1);
       v.dy += scaled;
       v.dy_x += (double)scaled * (double)((x.at<T>(row, k) - mean) * rstd);
     });
@@ -82,7 +90,7 @@ template <class T> struct gradient {
     const T shift = (T)(v.dy / (double)job.size), slope = (T)(v.dy_x / (double)job.size);
     dy.each([&](int64_t k, T g) {
       const T hat = (x.at<T>(row, k) - mean) * rstd;
-      dx.put<T>(row, k, rstd * (g * ln_norm_factor<T>(job.weight, k, 1) - shift - hat * slope));
+      dx.put<T>(row, k, rstd * (g * ln_norm_factor<T>(job.weight, weight_of(job, row, k), 1) - shift - hat * slope));
     });
   }
 };
@@ -122,6 +130,26 @@ template <class T> struct join_columns {
   }
 };
 
+/* Row: a weight of group normalisation, with its elements in all rows of its kind. */
+template <class T> struct channel_sums {
+  ln_row_norm job;
+  template <class Team> LN_DEVICE void operator()(int64_t channel, const Team &team) const {
+    const matrix x = {job.x, job.size, job.dtype}, dy = {job.dy, job.size, job.dtype};
+    const int64_t per_row = job.size / job.inner, kind = channel / per_row, first = channel % per_row * job.inner;
+    ln_norm_sums v = {0, 0};
+    for (int64_t i = team.rank(); i < job.rows / job.groups * job.inner; i += team.size()) {
+      const int64_t row = i / job.inner * job.groups + kind, k = first + i % job.inner;
+      const T g = dy.at<T>(row, k);
+      v.dy += g;
+      v.dy_x += (double)g * (double)((x.at<T>(row, k) - ((const T *)job.mean)[row]) * ((const T *)job.rstd)[row]);
+    }
+    v = team.all(v, ln_add_norm_sums());
+    if (team.rank()) return;
+    if (job.dweight) ((T *)job.dweight)[channel] = (T)v.dy_x;
+    if (job.dbias) ((T *)job.dbias)[channel] = (T)v.dy;
+  }
+};
+
 } // namespace cuda::layer_norm
 
 #ifdef LN_HOST_CODE
@@ -146,7 +174,9 @@ template <class T> const char *columns(const ln_row_norm *w, int device) {
 
 template <class T> const char *gradients(const ln_row_norm *w, int device) {
   if (w->dx) LN_GPU_TRY(ln_teams(device, w->rows, w->size, false, gradient<T>{*w}, ln_fixed::dtype(w->dtype)));
-  return w->dweight || w->dbias ? columns<T>(w, device) : NULL;
+  if (!w->dweight && !w->dbias) return NULL;
+  if (w->groups == 1 && w->inner == 1) return columns<T>(w, device);
+  return ln_teams(device, w->groups * (w->size / w->inner), w->rows / w->groups * w->inner, false, channel_sums<T>{*w}, ln_fixed::dtype(w->dtype));
 }
 
 } // namespace

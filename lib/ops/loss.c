@@ -1,4 +1,4 @@
-/* loss.c - negative log likelihood and cross entropy. */
+/* loss.c - negative log likelihood, cross entropy, margins between labels and other classes. */
 #include "index.h"
 
 enum reduction { NONE, MEAN, SUM };
@@ -60,6 +60,56 @@ void nll_loss_forward(ln_rule *r) {
   }
   r_keep(r, 1, w);
   r_result(r, 0, y);
+}
+
+/* -- label_margins -- */
+
+static int compute_dtype(int dtype) { return dtype == LN_FLOAT64 ? LN_FLOAT64 : LN_FLOAT32; }
+
+static bool begin_margins(ln_rule *r, ln_label_margin *w) {
+  ARGS(label_margins);
+  if (!r_check_ndim(r, "input", input, 2) ||
+      !r_require(r, target->dtype == LN_INT64 && ln_same_shape(input, target), "target must hold int64 labels in the shape %s, got %s of shape %s",
+                 ln_shape_text(input->shape, 2), ln_dtype_name(target->dtype), ln_shape_text(target->shape, target->ndim)))
+    return false;
+  *w = (ln_label_margin){.dtype = compute_dtype(input->dtype), .rows = input->shape[0], .classes = input->shape[1]};
+  return r_check(r, target, (ln_violation){.kind = LN_CHECK_CLASS, .dim = 1, .size = w->classes}, INT64_MIN, w->classes);
+}
+
+/* Kept for backward: which classes of each row are no label. */
+void label_margins_forward(ln_rule *r) {
+  ARGS(label_margins);
+  ln_label_margin w;
+  if (!begin_margins(r, &w)) return;
+  ln_tensor *x = r_dense(r, input, w.dtype), *t = r_dense(r, target, LN_INT64), *y = r_new(r, &w.rows, 1, w.dtype);
+  ln_tensor *others = r_keep(r, 0, r_new(r, input->shape, 2, LN_UINT8));
+  r->keep_in |= 3; /* the fused gradient reads both */
+  if (!r_ok(r)) return;
+  w.x = x->data;
+  w.targets = (const int64_t *)t->data;
+  w.others = (uint8_t *)others->data;
+  w.y = y->data;
+  if (input->numel > 0)
+    KERNEL(r, label_margin, &w);
+  else
+    r_status(r, ln_zero(y));
+  r_result(r, 0, r_to(r, y, input->dtype));
+}
+
+void label_margins_backward(ln_rule *r) {
+  ARGS(label_margins);
+  ln_label_margin w;
+  if (!begin_margins(r, &w)) return;
+  ln_tensor *x = r_dense(r, input, w.dtype), *t = r_dense(r, target, LN_INT64), *dy = r_dense(r, r->g[0], w.dtype);
+  ln_tensor *dx = r_new(r, input->shape, 2, w.dtype);
+  if (!r_ok(r)) return;
+  w.x = x->data;
+  w.targets = (const int64_t *)t->data;
+  w.others = (uint8_t *)r->extra[0]->data;
+  w.dy = dy->data;
+  w.dx = dx->data;
+  if (input->numel > 0) KERNEL(r, label_margin_dx, &w);
+  r_give(r, 0, dx);
 }
 
 /* -- cross_entropy: log_softmax, then one of three ways -- */

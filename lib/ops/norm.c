@@ -1,4 +1,5 @@
-/* norm.c - batch normalisation (Ioffe and Szegedy, 2015): statistics, running averages, gradients; layer normalisation (Ba et al., 2016). */
+/* norm.c - batch normalisation (Ioffe and Szegedy, 2015): statistics, running averages, gradients; layer normalisation (Ba et al., 2016),
+ * group normalisation (Wu and He, 2018). */
 #include "shape.h"
 
 /* x [N, C, ...] seen as [N, C, M]: the dims behind the channels must follow each other in memory. */
@@ -108,7 +109,7 @@ void batch_norm_backward(ln_rule *r) {
   r_give(r, 2, db);
 }
 
-/* -- layer_norm: rows of all that normalized_shape covers -- */
+/* -- layer_norm: rows of all that normalized_shape covers; group_norm: a row is a group of channels of an image -- */
 
 static bool check_layer_norm(ln_rule *r, ln_row_norm *work) {
   ARGS(layer_norm);
@@ -123,21 +124,33 @@ static bool check_layer_norm(ln_rule *r, ln_row_norm *work) {
                    ln_shape_text(shape, n), ln_shape_text(t->shape, t->ndim)))
       return false;
   }
-  *work = (ln_row_norm){.dtype = input->dtype, .rows = ln_numel(input->shape, lead), .size = ln_numel(shape, n), .eps = r_float(r, a_eps)};
+  *work = (ln_row_norm){.rows = ln_numel(input->shape, lead), .size = ln_numel(shape, n), .groups = 1, .inner = 1, .eps = r_float(r, a_eps)};
+  return true;
+}
+
+static bool check_group_norm(ln_rule *r, ln_row_norm *work) {
+  ARGS(group_norm);
+  int64_t groups = r_int(r, a_num_groups), channels = input->ndim > 1 ? input->shape[1] : 0;
+  if (!r_require(r, input->ndim >= 2, "input must have at least 2 dimensions, got shape %s", ln_shape_text(input->shape, input->ndim)) ||
+      !r_require(r, groups >= 1 && channels % groups == 0, "%lld channels must be divisible by num_groups %lld (input %s)", (long long)channels,
+                 (long long)groups, ln_shape_text(input->shape, input->ndim)) ||
+      !r_check_vector(r, "weight", weight, channels, "channels") || !r_check_vector(r, "bias", bias, channels, "channels"))
+    return false;
+  int64_t inner = ln_numel(input->shape + 2, input->ndim - 2);
+  *work =
+    (ln_row_norm){.rows = input->shape[0] * groups, .size = channels / groups * inner, .groups = groups, .inner = inner, .eps = r_float(r, a_eps)};
   return true;
 }
 
 /* Kept for backward: mean and 1 / standard deviation of each row. */
-void layer_norm_forward(ln_rule *r) {
-  ARGS(layer_norm);
-  ln_row_norm work;
-  if (!check_layer_norm(r, &work)) return;
+static void rows_forward(ln_rule *r, ln_row_norm work, ln_tensor *input, ln_tensor *weight, ln_tensor *bias) {
   int dtype = compute_dtype(input->dtype);
   ln_tensor *x = r_dense(r, input, input->dtype), *w = vector(r, weight, dtype), *shift = vector(r, bias, dtype);
   ln_tensor *y = r_out(r, 0, input->shape, input->ndim, input->dtype);
   ln_tensor *mean = r_keep(r, 0, r_new(r, &work.rows, 1, dtype)), *rstd = r_keep(r, 1, r_new(r, &work.rows, 1, dtype));
   r->keep_in |= 3; /* the fused gradient reads input and weight whatever is asked for */
   if (!r_ok(r) || input->numel == 0) return;
+  work.dtype = input->dtype;
   work.x = x->data;
   work.y = y->data;
   work.weight = data_of(w);
@@ -147,16 +160,14 @@ void layer_norm_forward(ln_rule *r) {
   KERNEL(r, layer_norm, &work);
 }
 
-void layer_norm_backward(ln_rule *r) {
-  ARGS(layer_norm);
-  ln_row_norm work;
-  if (!check_layer_norm(r, &work)) return;
+static void rows_backward(ln_rule *r, ln_row_norm work, ln_tensor *input, ln_tensor *weight, ln_tensor *bias) {
   int dtype = compute_dtype(input->dtype);
   ln_tensor *x = r_dense(r, input, input->dtype), *dy = r_dense(r, r->g[0], input->dtype), *w = vector(r, weight, dtype);
   ln_tensor *dx = r->needs[0] ? r_new(r, input->shape, input->ndim, input->dtype) : NULL;
   ln_tensor *dw = weight && r->needs[1] ? r_zeros(r, weight->shape, weight->ndim, dtype) : NULL;
   ln_tensor *db = bias && r->needs[2] ? r_zeros(r, bias->shape, bias->ndim, dtype) : NULL;
   if (!r_ok(r)) return;
+  work.dtype = input->dtype;
   work.x = x->data;
   work.dy = dy->data;
   work.weight = data_of(w);
@@ -170,3 +181,17 @@ void layer_norm_backward(ln_rule *r) {
   r_give(r, 1, dw);
   r_give(r, 2, db);
 }
+
+#define ROW_NORM(name)                                                       \
+  void name##_forward(ln_rule *r) {                                          \
+    ARGS(name);                                                              \
+    ln_row_norm work;                                                        \
+    if (check_##name(r, &work)) rows_forward(r, work, input, weight, bias);  \
+  }                                                                          \
+  void name##_backward(ln_rule *r) {                                         \
+    ARGS(name);                                                              \
+    ln_row_norm work;                                                        \
+    if (check_##name(r, &work)) rows_backward(r, work, input, weight, bias); \
+  }
+ROW_NORM(layer_norm)
+ROW_NORM(group_norm)

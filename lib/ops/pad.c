@@ -41,11 +41,17 @@ static bool read_dim(ln_rule *r, frame *f, int d, const int64_t *shape, int64_t 
   return r_require(r, small, "pad holds the number %lld", (long long)(before < after ? before : after));
 }
 
+/* The numbers of the attribute pad, a pair a dimension. */
+static int read_pads(ln_rule *r, const int64_t **pads) {
+  SLOTS(pad); /* all rows have pad in this slot */
+  int n = r_has(r, a_pad) ? (int)(r->attrs->slot[a_pad].i & 255) : 0;
+  return r_require(r, n <= LN_MAX_DIMS, "at most %d dimensions are padded at once, got %d numbers", LN_MAX_DIMS / 2, n) ? r_list(r, a_pad, pads) : 0;
+}
+
 /* What the attribute pad says of an input of a shape. */
 static bool read_frame(ln_rule *r, frame *f, int mode, const int64_t *shape, int ndim) {
-  SLOTS(pad); /* all rows have pad in this slot */
   const int64_t *pads;
-  int n = r_list(r, a_pad, &pads);
+  int n = read_pads(r, &pads);
   *f = (frame){.ndim = ndim, .mode = mode};
   f->crops_first = f->mode == CONSTANT || f->mode == CIRCULAR;
   if (!r_require(r, n % 2 == 0 && n / 2 <= ndim, "%d numbers do not pair with the dimensions of shape %s", n, ln_shape_text(shape, ndim)))
@@ -159,7 +165,8 @@ void pad_forward(ln_rule *r) {
   }
   const int64_t *list;
   ln_attrs attrs;
-  int n = r_list(r, a_pad, &list);
+  int n = read_pads(r, &list);
+  if (!r_ok(r)) return;
   ln_attrs_begin(&attrs);
   ln_attrs_ints(&attrs, 0, list, n);
   ln_attrs_float(&attrs, 1, value);

@@ -143,6 +143,13 @@ static ln_tensor *begin_dx(ln_rule *r, ln_pool *p, const ln_tensor *dy, const ln
   return dx;
 }
 
+/* t in the layout of `model`, which is of the same shape. */
+static ln_tensor *in_layout_of(ln_rule *r, ln_tensor *t, const ln_tensor *model) {
+  if (!t || !model || ln_same_dims(t->stride, model->stride, t->ndim)) return model ? t : NULL;
+  ln_tensor *moved = r_new_strided(r, model->shape, model->stride, model->ndim, t->dtype);
+  return r_copy(r, moved, t) ? moved : NULL;
+}
+
 /* The indices say where each element goes; a device whose threads gather looks for them in the windows that hold an element. */
 static void maximum_dx(ln_rule *r, int spatial) {
   ARGS(max_pool1d_dx);
@@ -153,14 +160,14 @@ static void maximum_dx(ln_rule *r, int spatial) {
                  ln_shape_text(dy->shape, dy->ndim), ln_dtype_name(indices->dtype), ln_shape_text(indices->shape, indices->ndim)) ||
       !read_size(r, &p, dy, a_size, r_bool(r, a_ceil_mode), full))
     return;
-  if (r->device == LN_CPU && !r_check_index(r, indices, 0, ln_numel(p.in, spatial), dy->ndim - 1)) return;
-  ln_tensor *at = r_with_batch(r, indices, spatial); /* both in the layout of the indices */
-  ln_tensor *g = at ? r_new_strided(r, at->shape, at->stride, at->ndim, dy->dtype) : NULL;
-  if (!g || !r_copy(r, g, r_with_batch(r, dy, spatial)) || !begin_dx(r, &p, dy, at, full)) return;
+  ln_tensor *at = r_with_batch(r, indices, spatial), *g = in_layout_of(r, r_with_batch(r, dy, spatial), at);
+  if (!g || !begin_dx(r, &p, dy, at, full)) return;
   p.x = g->data;
   p.indices = (int64_t *)at->data;
   set_strides(p.y_stride, g);
-  KERNEL(r, max_pool_dx, &p);
+  const char *failure = ln_kernels_of(r->device)->max_pool_dx(&p, r->device);
+  if (failure && r->device == LN_CPU && !r_check_index(r, indices, 0, ln_numel(p.in, spatial), dy->ndim - 1)) return; /* which one it was */
+  r_kernel(r, failure);
 }
 
 static void mean_dx(ln_rule *r, int spatial) {

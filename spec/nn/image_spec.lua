@@ -152,6 +152,28 @@ describe("shuffles", function()
   end)
 end)
 
+describe("interpolation of bytes", function()
+  local x = lt.arange(16):mul(15):reshape(1, 1, 4, 4):to("uint8")
+
+  it("rounds after each dimension, the last one first, as PyTorch does", function()
+    local y = F.interpolate(x, {scale_factor = 2, mode = "bilinear"})
+    assert.are.equal("uint8", y.dtype)
+    assert.are.same({0, 4, 11, 19, 26, 34, 41, 45, 15, 19, 26, 34}, y:flatten()[":12"]:tolist())
+    assert.are.same({0, 0, 4, 13, 20, 29, 36, 41, 11, 14, 21, 30}, F.interpolate(x, {scale_factor = 2, mode = "bicubic"}):flatten()[":12"]:tolist())
+    local close = F.interpolate(x, {size = {3, 5}, mode = "bilinear", antialias = true}):flatten()[":12"]:float()
+    assert.is_true((close - lt.tensor{18, 29, 41, 52, 63, 90, 101, 113, 124, 135, 162, 173}):abs():max():item() <= 1) -- it rounds its weights
+    assert.are.same({0, 15, 30, 30, 45, 120, 135, 150, 150, 165, 180, 195}, F.interpolate(x, {size = {3, 5}, mode = "nearest-exact"}):flatten()[":12"]:tolist())
+    assert.are.same({0, 0, 15, 30, 45, 60, 60, 75, 90, 105, 120, 120}, F.interpolate(x, {size = {3, 5}}):flatten()[":12"]:tolist())
+  end)
+
+  it("is for images and the modes that look at neighbours", function()
+    assert.are.same({2, 8, 8}, shape(F.interpolate(lt.ones(2, 8, 4, {dtype = "uint8"}), {scale_factor = 2})))
+    refuses("interpolate: mode \"linear\" takes no input of dtype uint8", function() F.interpolate(x[0], {scale_factor = 2, mode = "linear"}) end)
+    refuses("interpolate: mode \"area\" takes no input of dtype uint8", function() F.interpolate(x, {scale_factor = 2, mode = "area"}) end)
+    refuses("interpolate: input must be of a floating dtype or uint8, got int32 (convert it with :float())", function() F.interpolate(x:to("int32"), {scale_factor = 2}) end)
+  end)
+end)
+
 describe("sampling by a grid", function()
   it("of the identity is the input, with its gradient", function()
     for _, size in ipairs {{2, 3, 4, 5}, {1, 2, 3, 4, 2}} do

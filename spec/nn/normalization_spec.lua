@@ -14,6 +14,25 @@ describe("normalisation by groups, instances and neighbours", function()
     differentiable(function(x, w) return F.rms_norm(x, {3}, w, 0.1) end, double(2, 3), double(3))
   end)
 
+  it("weighs channels that are longer than the pieces of a row", function()
+    local x, w, b = lt.randn(2, 6, 17, 19, {dtype = "float64"}), lt.randn(6, {dtype = "float64"}), lt.randn(6, {dtype = "float64"})
+    local function by_hand(t, weight, bias)
+      local groups = t:reshape(2, 3, -1)
+      local centred = groups - groups:mean(2, true)
+      local hat = (centred / (centred:square():mean(2, true) + 1e-5):sqrt()):reshape(t.shape)
+      return hat * weight:view(6, 1, 1) + bias:view(6, 1, 1)
+    end
+    local function run(fn)
+      local leaves = {x:detach():requires_grad_(), w:detach():requires_grad_(), b:detach():requires_grad_()}
+      local y = fn(unpack(leaves))
+      return y, lt.autograd.grad({y}, leaves, {x * 2})
+    end
+    local y, gradients = run(function(...) return F.group_norm(select(1, ...), 3, select(2, ...)) end)
+    local want, wanted = run(by_hand)
+    assert.is_true(lt.allclose(y, want, 1e-9, 1e-9))
+    for i = 1, 3 do assert.is_true(lt.allclose(gradients[i], wanted[i], 1e-8, 1e-8), "of input " .. i) end
+  end)
+
   it("takes a batch of zero and half types", function()
     assert.are.same({0, 4, 3}, {F.group_norm(lt.ones(0, 4, 3), 2).shape:unpack()})
     assert.are.same({0, 4, 3}, {F.instance_norm(lt.ones(0, 4, 3)).shape:unpack()})

@@ -17,6 +17,42 @@ describe("pooling", function()
     differentiable(function(x) return (F.adaptive_max_pool3d(x, {2, 1, 3})) end, double(1, 2, 3, 2, 4))
   end)
 
+  it("gives the same in rows, in channels-last memory and across the pieces that rows are cut into, with its gradients", function()
+    local inputs = {
+      {lt.randn(2, 3, 700), 3, {1}}, {lt.randn(2, 5, 9, 11), {3, 2}, {2, 1}}, {lt.randn(1, 2, 6, 7, 8), 2, {1, 2, 3}},
+    }
+    for _, case in ipairs(inputs) do
+      local x, kernel = case[1], case[2]
+      x["0, 0"]:fill_(-math.huge)
+      x["1:, 1"]:narrow(-1, 3, 1):fill_(0 / 0)
+      local n = x:dim() - 2
+      for _, options in ipairs{{}, {stride = 1, padding = 1}, {stride = 2, ceil_mode = true}, {stride = 3, padding = 1}} do
+        for _, dilation in ipairs{1, 2} do
+          local last = x:transpose(1, -1):contiguous():transpose(1, -1)
+          local function run(name, t, given)
+            local leaf = t:detach():requires_grad_()
+            local y, indices = F[name .. n .. "d"](leaf, kernel, given)
+            local g = lt.arange(y:numel()):reshape(y.shape)
+            return y:detach(), lt.autograd.grad({y}, {leaf}, {g})[1], indices
+          end
+          local function same(a, b) assert.is_true(lt.allclose(a, b, 1e-5, 1e-6, true)) end
+          local mine, dx, at = run("max_pool", x, lt.merge(options, {dilation = dilation, return_indices = true}))
+          local other, other_dx, other_at = run("max_pool", last, lt.merge(options, {dilation = dilation, return_indices = true}))
+          same(mine, other)
+          same(dx, other_dx)
+          assert.is_true(lt.equal(at, other_at))
+          local plain = lt.where(x:isfinite(), x, lt.zeros(x.shape))
+          for _, more in ipairs{{}, {count_include_pad = false}, {divisor_override = n > 1 and 5 or nil}} do
+            mine, dx = run("avg_pool", plain, lt.merge(options, more))
+            other, other_dx = run("avg_pool", plain:transpose(1, -1):contiguous():transpose(1, -1), lt.merge(options, more))
+            same(mine, other)
+            same(dx, other_dx)
+          end
+        end
+      end
+    end
+  end)
+
   it("undoes max pooling", function()
     local x = lt.randn(2, 3, 5, 7)
     local y, indices = F.max_pool2d(x, 2, {return_indices = true})
@@ -115,6 +151,11 @@ describe("padding", function()
     refuses("pad: a value goes with mode constant, not with reflect", function() F.pad(x, {1, 1}, "reflect", 2) end)
     refuses("mode replicate", function() F.pad(lt.ones(2, 0), {1, 1}, "replicate") end)
     refuses("could not be allocated", function() F.pad(x, {2 ^ 52, 2 ^ 52}) end)
+    local nine, pads = {}, {}
+    for d = 1, 9 do nine[d], pads[2 * d - 1], pads[2 * d] = 1, 1, 1 end
+    for _, mode in ipairs{"constant", "circular"} do
+      refuses("pad: at most 8 dimensions are padded at once, got 18 numbers", function() F.pad(lt.ones(nine), pads, mode) end)
+    end
     refuses("ConstantPad1d: argument 'value' is missing", function() nn.ConstantPad1d(2) end)
     refuses("ReflectionPad2d: argument 'padding' must be", function() nn.ReflectionPad2d({1, 2}) end)
   end)

@@ -24,14 +24,18 @@ static void look(const ln_grid *g, int64_t image, int64_t first, chunk *c) {
   }
 }
 
-/* The points of a chunk in one channel: its plane and where their values go. */
+static inline __attribute__((always_inline)) ln_t weighed(const int64_t *offset, const ln_t *weight, int n, const ln_t *x) {
+  ln_t sum = 0;
+  for (int k = 0; k < n; k++) sum += weight[k] * x[offset[k]];
+  return sum;
+}
+
+/* The points of a chunk in one channel: its plane and where their values go. Nearly all points of bilinear images have four taps. */
 static void sample(const chunk *c, const ln_t *restrict x, ln_t *restrict y) {
   for (int64_t i = 0; i < c->n; i++) {
     const int64_t *offset = c->offset + i * LN_GRID_TAPS;
     const ln_t *weight = c->weight + i * LN_GRID_TAPS;
-    ln_t sum = 0;
-    for (int k = 0; k < c->count[i]; k++) sum += weight[k] * x[offset[k]];
-    y[i] = sum;
+    y[i] = c->count[i] == 4 ? weighed(offset, weight, 4, x) : weighed(offset, weight, c->count[i], x);
   }
 }
 
@@ -53,7 +57,10 @@ static void spread(const chunk *c, ln_t *restrict dx, const ln_t *restrict dy) {
   for (int64_t i = 0; i < c->n; i++) {
     const int64_t *offset = c->offset + i * LN_GRID_TAPS;
     const ln_t *weight = c->weight + i * LN_GRID_TAPS;
-    for (int k = 0; k < c->count[i]; k++) dx[offset[k]] += weight[k] * dy[i];
+    if (c->count[i] == 4)
+      for (int k = 0; k < 4; k++) dx[offset[k]] += weight[k] * dy[i];
+    else
+      for (int k = 0; k < c->count[i]; k++) dx[offset[k]] += weight[k] * dy[i];
   }
 }
 

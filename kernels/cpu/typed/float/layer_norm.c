@@ -1,4 +1,4 @@
-/* layer_norm.c - layer normalisation of contiguous rows, for one float type and instruction set.
+/* layer_norm.c - layer and group normalisation of contiguous rows, for one float type and instruction set.
  *
  * Sums run over pieces of LN_BUFFER elements and are added in double, in the order of the row, so that they do not depend on threads. */
 #include "../../cpu.h"
@@ -38,9 +38,21 @@ static double sum_of(const ln_t *x, int64_t n) {
   return sum;
 }
 
+/* The weights or biases of a piece of a row; NULL where there are none. */
+static const ln_t *factors(const ln_row_norm *w, const void *all, int64_t row, piece p, ln_t *buffer) {
+  if (!all) return NULL;
+  const int64_t per_row = w->size / w->inner;
+  const ln_t *own = (const ln_t *)all + row % w->groups * per_row;
+  if (w->inner == 1) return own + p.from;
+  for (int64_t i = 0; i < p.n;) {
+    const int64_t at = (p.from + i) / w->inner, left = (at + 1) * w->inner - p.from, end = left < p.n ? left : p.n;
+    for (; i < end; i++) buffer[i] = own[at];
+  }
+  return buffer;
+}
+
 static void forward_row(const ln_row_norm *w, int64_t row) {
-  ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN out[LN_BUFFER];
-  const ln_t *weight = w->weight, *bias = w->bias;
+  ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN out[LN_BUFFER], LN_ALIGN wb[LN_BUFFER], LN_ALIGN bb[LN_BUFFER];
   double sum = 0, squares = 0;
   EACH_PIECE(w, p) { sum += sum_of(part_of(w->x, w, row, p, xb), p.n); }
   ln_t mean = (ln_t)(sum / (double)w->size);
@@ -53,10 +65,10 @@ static void forward_row(const ln_row_norm *w, int64_t row) {
   ((ln_t *)w->mean)[row] = mean;
   ((ln_t *)w->rstd)[row] = rstd;
   EACH_PIECE(w, p) {
-    const ln_t *x = part_of(w->x, w, row, p, xb);
+    const ln_t *x = part_of(w->x, w, row, p, xb), *weight = factors(w, w->weight, row, p, wb), *bias = factors(w, w->bias, row, p, bb);
     for (int64_t i = 0; i < p.n; i++) out[i] = (x[i] - mean) * rstd;
-    for (int64_t i = 0; weight && i < p.n; i++) out[i] *= weight[p.from + i];
-    for (int64_t i = 0; bias && i < p.n; i++) out[i] += bias[p.from + i];
+    for (int64_t i = 0; weight && i < p.n; i++) out[i] *= weight[i];
+    for (int64_t i = 0; bias && i < p.n; i++) out[i] += bias[i];
     put_part(w->y, w, row, p, out);
   }
 }
@@ -68,11 +80,11 @@ const char *LN_FN(layer_norm)(const ln_row_norm *w) {
 
 /* dy times weight, and that times the normalised x. */
 static void weigh(const ln_row_norm *w, int64_t row, piece p, ln_t *scaled, ln_t *hat) {
-  ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN db[LN_BUFFER];
-  const ln_t *x = part_of(w->x, w, row, p, xb), *dy = part_of(w->dy, w, row, p, db), *weight = w->weight;
+  ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN db[LN_BUFFER], LN_ALIGN wb[LN_BUFFER];
+  const ln_t *x = part_of(w->x, w, row, p, xb), *dy = part_of(w->dy, w, row, p, db), *weight = factors(w, w->weight, row, p, wb);
   ln_t mean = ((const ln_t *)w->mean)[row], rstd = ((const ln_t *)w->rstd)[row];
   for (int64_t i = 0; i < p.n; i++) {
-    scaled[i] = weight ? dy[i] * weight[p.from + i] : dy[i];
+    scaled[i] = weight ? dy[i] * weight[i] : dy[i];
     hat[i] = (x[i] - mean) * rstd;
   }
 }
@@ -94,11 +106,12 @@ static void backward_row(const ln_row_norm *w, int64_t row) {
   }
 }
 
-/* Columns p of the gradients of weight and bias, over all rows in order. */
-static void backward_columns(const ln_row_norm *w, piece p) {
+/* Columns p of the gradients of weight and bias of a kind of rows, over these in order. */
+static void backward_columns(const ln_row_norm *w, int64_t kind, piece p) {
   ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN db[LN_BUFFER];
   double dw[LN_BUFFER] = {0}, dbias[LN_BUFFER] = {0};
-  for (int64_t row = 0; row < w->rows; row++) {
+  const int64_t to = kind * w->size + p.from;
+  for (int64_t row = kind; row < w->rows; row += w->groups) {
     const ln_t *x = part_of(w->x, w, row, p, xb), *dy = part_of(w->dy, w, row, p, db);
     ln_t mean = ((const ln_t *)w->mean)[row], rstd = ((const ln_t *)w->rstd)[row];
     for (int64_t i = 0; i < p.n; i++) {
@@ -106,13 +119,36 @@ static void backward_columns(const ln_row_norm *w, piece p) {
       dbias[i] += (double)dy[i];
     }
   }
-  for (int64_t i = 0; w->dweight && i < p.n; i++) ((ln_t *)w->dweight)[p.from + i] = (ln_t)dw[i];
-  for (int64_t i = 0; w->dbias && i < p.n; i++) ((ln_t *)w->dbias)[p.from + i] = (ln_t)dbias[i];
+  for (int64_t i = 0; w->dweight && i < p.n; i++) ((ln_t *)w->dweight)[to + i] = (ln_t)dw[i];
+  for (int64_t i = 0; w->dbias && i < p.n; i++) ((ln_t *)w->dbias)[to + i] = (ln_t)dbias[i];
+}
+
+/* The gradients of a weight and a bias that belong to many elements of each row. */
+static void backward_channel(const ln_row_norm *w, int64_t channel) {
+  ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN db[LN_BUFFER], LN_ALIGN product[LN_BUFFER];
+  const int64_t per_row = w->size / w->inner, first = channel % per_row * w->inner, end = first + w->inner;
+  double dw = 0, dbias = 0;
+  for (int64_t row = channel / per_row; row < w->rows; row += w->groups) {
+    ln_t mean = ((const ln_t *)w->mean)[row], rstd = ((const ln_t *)w->rstd)[row];
+    for (int64_t from = first; from < end; from += LN_BUFFER) {
+      piece p = {from, end - from < LN_BUFFER ? end - from : LN_BUFFER};
+      const ln_t *x = part_of(w->x, w, row, p, xb), *dy = part_of(w->dy, w, row, p, db);
+      for (int64_t i = 0; i < p.n; i++) product[i] = dy[i] * ((x[i] - mean) * rstd);
+      dw += sum_of(product, p.n);
+      dbias += sum_of(dy, p.n);
+    }
+  }
+  if (w->dweight) ((ln_t *)w->dweight)[channel] = (ln_t)dw;
+  if (w->dbias) ((ln_t *)w->dbias)[channel] = (ln_t)dbias;
 }
 
 const char *LN_FN(layer_norm_dx)(const ln_row_norm *w) {
   int threads = ln_cpu_threads(w->rows * w->size, LN_GRAIN_LIGHT);
+  int64_t weights = w->dweight || w->dbias ? w->groups * (w->size / w->inner) : 0, pieces = (w->size + LN_BUFFER - 1) / LN_BUFFER;
   LN_SHARE(w->dx ? threads : 1, row, w->dx ? w->rows : 0, 1, { backward_row(w, row); });
-  LN_SHARE(threads, from, w->dweight || w->dbias ? w->size : 0, LN_BUFFER, { backward_columns(w, piece_at(w, from)); });
+  if (w->inner > 1)
+    LN_SHARE(threads, channel, weights, 1, { backward_channel(w, channel); });
+  else
+    LN_SHARE(threads, i, weights ? w->groups * pieces : 0, 1, { backward_columns(w, i / pieces, piece_at(w, i % pieces * LN_BUFFER)); });
   return NULL;
 }

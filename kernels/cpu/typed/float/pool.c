@@ -1,61 +1,13 @@
 /* pool.c - maximum and mean over windows of 1 to 3 dimensions and their gradients, for one compute type and instruction set.
  *
- * A window is folded for a block of channels at once: channels-last memory vectorises over them, in other layouts a few channels share the
- * arithmetic of positions. Gradients are scattered image by image and channel block by channel block, so that threads never meet. */
-#include "../../../spatial.h"
+ * Rows of outputs that lie one after another, with those of the input, are folded tap by tap (pool_rows.c). In other layouts a window is folded for a
+ * block of channels at once: channels-last memory vectorises over them, else a few channels share the arithmetic of positions. Gradients are scattered image by image and channel block by channel block, so that threads never meet. */
+#include "pool.h"
+
 #include "../../dense.h"
 #include "../../vector.h"
 
 #include <math.h>
-
-#define BLOCK 256       /* channels at a time when they are neighbours */
-#define BLOCK_STRIDED 8 /* else: few, whose lines stay in the first cache together */
-
-/* A position in a plane is counted in ln_truth, as wide as ln_t, so that choosing a value and its position is one vector step. */
-#define POSITIONS (sizeof(ln_truth) == 4 ? INT32_MAX : INT64_MAX)
-
-typedef struct plan {
-  const ln_pool *p;
-  ln_spatial s;
-  int64_t plane, block, blocks, lines;
-  const ln_t *end; /* behind the last element that is read */
-} plan;
-
-static plan plan_of(const ln_pool *p) {
-  plan q = {.p = p};
-  LN_SPATIAL_OF(&q.s, p);
-  q.plane = q.s.in[0] * q.s.in[1] * q.s.in[2];
-  q.block = q.s.xs[1] == 1 && q.s.ys[1] == 1 ? BLOCK : BLOCK_STRIDED;
-  q.blocks = (p->c + q.block - 1) / q.block;
-  q.lines = q.s.out[0] * q.s.out[1];
-  int64_t last = (p->n - 1) * q.s.xs[0] + (p->c - 1) * q.s.xs[1];
-  for (int d = 0; d < 3; d++) last += (q.s.in[d] - 1) * q.s.xs[2 + d];
-  q.end = (const ln_t *)p->x + last + 1;
-  return q;
-}
-
-/* -- Windows -- */
-
-/* The taps of one output that lie inside the input: low, low + dilation, ... below high in each dim. */
-typedef struct window {
-  int64_t low[3], high[3], padded; /* padded: elements with the padding's, for the mean */
-} window;
-
-static void window_dim(const plan *q, window *w, int d, int64_t o) {
-  int64_t low = o * q->s.stride[d] - q->s.padding[d], step = q->s.dilation[d];
-  int64_t high = low + (q->s.kernel[d] - 1) * step + 1, limit = q->s.in[d] + q->s.padding[d];
-  w->padded *= (high < limit ? high : limit) - low;
-  w->high[d] = high < q->s.in[d] ? high : q->s.in[d];
-  w->low[d] = low < 0 ? low + (-low + step - 1) / step * step : low;
-}
-
-/* The windows of a line of outputs share all but the last dim. */
-static window window_of_line(const plan *q, int64_t line) {
-  window w = {.padded = 1};
-  window_dim(q, &w, 0, line / q->s.out[1]);
-  window_dim(q, &w, 1, line % q->s.out[1]);
-  return w;
-}
 
 static window window_at(const plan *q, const window *line, int64_t ow) {
   window w = *line;
@@ -69,12 +21,6 @@ static bool is_empty(const window *w) { return w->low[0] >= w->high[0] || w->low
   for (int64_t d = (w)->low[0]; d < (w)->high[0]; d += (q)->s.dilation[0])   \
     for (int64_t h = (w)->low[1]; h < (w)->high[1]; h += (q)->s.dilation[1]) \
       for (int64_t v = (w)->low[2]; v < (w)->high[2]; v += (q)->s.dilation[2])
-
-static int64_t x_offset(const plan *q, int64_t d, int64_t h, int64_t v) { return d * q->s.xs[2] + h * q->s.xs[3] + v * q->s.xs[4]; }
-
-static int64_t y_offset(const plan *q, int64_t line, int64_t ow) {
-  return line / q->s.out[1] * q->s.ys[2] + line % q->s.out[1] * q->s.ys[3] + ow * q->s.ys[4];
-}
 
 static double divisor_of(const plan *q, const window *w) {
   if (q->p->divisor) return (double)q->p->divisor;
@@ -91,11 +37,6 @@ static task task_of(const plan *q, int64_t i, int64_t lines) {
   int64_t line = i % lines, rest = i / lines, block = rest % q->blocks, image = rest / q->blocks, c = block * q->block;
   int64_t left = q->p->c - c;
   return (task){image * q->s.xs[0] + c * q->s.xs[1], image * q->s.ys[0] + c * q->s.ys[1], left < q->block ? left : q->block, line};
-}
-
-static int threads_for(const plan *q) {
-  int64_t taps = q->s.kernel[0] * q->s.kernel[1] * q->s.kernel[2];
-  return ln_cpu_threads(q->p->n * q->p->c * q->lines * q->s.out[2] * taps, LN_GRAIN_LIGHT);
 }
 
 /* -- Maximum -- */
@@ -163,6 +104,10 @@ static inline __attribute__((always_inline)) void max_line(const plan *q, const 
 static const char *max_forward(const ln_pool *p) {
   plan q = plan_of(p);
   if (q.plane > POSITIONS) return "the plane is too large";
+  if (in_rows(&q)) {
+    LN_FN(max_rows)(&q);
+    return NULL;
+  }
   int64_t tasks = p->n * q.blocks * q.lines;
   LN_SHARE(threads_for(&q), i, tasks, 1, {
     task t = task_of(&q, i, q.lines);
@@ -207,8 +152,11 @@ static void clear(const plan *q, ln_t *dx) {
            { memset(dx + i, 0, (size_t)(n - i < DENSE_CHUNK ? n - i : DENSE_CHUNK) * sizeof *dx); });
 }
 
+#define OUTSIDE "an index lies outside the input plane"
+
 static const char *max_backward(const ln_pool *p) {
   plan q = plan_of(p);
+  if (in_rows(&q)) return LN_FN(max_rows_dx)(&q) ? NULL : OUTSIDE;
   int64_t tasks = p->n * q.blocks;
   int bad = 0;
   clear(&q, (ln_t *)p->y);
@@ -216,7 +164,7 @@ static const char *max_backward(const ln_pool *p) {
     task t = task_of(&q, i, 1);
     if (!max_scatter(&q, &t)) __atomic_store_n(&bad, 1, __ATOMIC_RELAXED);
   });
-  return bad ? "an index lies outside the input plane" : NULL;
+  return bad ? OUTSIDE : NULL;
 }
 
 /* -- Mean -- */
@@ -247,6 +195,10 @@ static void mean_line(const plan *q, const task *t) {
 
 static const char *mean_forward(const ln_pool *p) {
   plan q = plan_of(p);
+  if (in_rows(&q)) {
+    LN_FN(mean_rows)(&q);
+    return NULL;
+  }
   int64_t tasks = p->n * q.blocks * q.lines;
   LN_SHARE(threads_for(&q), i, tasks, 1, {
     task t = task_of(&q, i, q.lines);
@@ -280,6 +232,10 @@ static void mean_scatter(const plan *q, const task *t) {
 
 static const char *mean_backward(const ln_pool *p) {
   plan q = plan_of(p);
+  if (in_rows(&q)) {
+    LN_FN(mean_rows_dx)(&q);
+    return NULL;
+  }
   int64_t tasks = p->n * q.blocks;
   clear(&q, (ln_t *)p->y);
   LN_SHARE(threads_for(&q), i, tasks, 1, {

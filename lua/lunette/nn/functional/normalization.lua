@@ -18,47 +18,13 @@ end
 
 -- By channels -----------------------------------------------------------------------------------------------------------------------------
 
-local HALF = {float16 = true, bfloat16 = true}
-
--- weight and bias of channels, which stand in dimension 1 of an input of n dimensions.
-local function by_channel(t, n)
-  local shape = {t.shape[0]}
-  for d = 2, n - 1 do shape[d] = 1 end
-  return ops.reshape(t, shape)
-end
-
 local function check_channels(name, what, t, channels)
   if t and (t._p.ndim ~= 1 or t.shape[0] ~= channels) then
     fail(("%s: %s must have one number for each of %d channels, got shape %s"):format(name, what, channels, tostring(t.shape)))
   end
 end
 
--- Each row of `rows` brought to mean 0 and variance 1, in the shape of the input, then scaled and shifted by channel. Half types are rounded once.
-local function normalized(input, rows, weight, bias, eps)
-  local half = HALF[input.dtype]
-  local x = half and ops.to(input, "float32") or input
-  local flat = ops.reshape(x, rows)
-  local y = ops.reshape(ops.layer_norm(flat, {rows[#rows]}, nil, nil, eps), input.shape)
-  if weight then y = y * by_channel(weight, input._p.ndim) end
-  if bias then y = y + by_channel(bias, input._p.ndim) end
-  return half and ops.to(y, input.dtype) or y
-end
-
--- How many elements one of `rows` rows has.
-local function length_of(input, rows) return rows > 0 and input._p.numel > 0 and tonumber(input._p.numel) / rows or 0 end
-
-local function group_norm(input, num_groups, weight, bias, eps)
-  local shape = input.shape
-  if #shape < 2 then fail(("group_norm: input must have at least 2 dimensions, got shape %s"):format(tostring(shape))) end
-  if shape[1] % num_groups ~= 0 then
-    fail(("group_norm: %d channels must be divisible by num_groups %d (input %s)"):format(shape[1], num_groups, tostring(shape)))
-  end
-  check_channels("group_norm", "weight", weight, shape[1])
-  check_channels("group_norm", "bias", bias, shape[1])
-  if input._p.numel == 0 then return ops.clone(input) end
-  local rows = shape[0] * num_groups
-  return normalized(input, {rows, length_of(input, rows)}, weight, bias, eps)
-end
+local HALF = {float16 = true, bfloat16 = true}
 
 -- The running statistics take in the mean over the batch of those of each instance, whose variance is the one with correction.
 local function update(running, rows, channels, momentum)
@@ -80,13 +46,13 @@ local function instance_norm(input, running_mean, running_var, weight, bias, use
     return (ops.batch_norm(input, weight, bias, running_mean, running_var, false, momentum, eps))
   end
   local rows = shape[0] * channels
-  local length = length_of(input, rows)
-  if length == 1 then fail(("instance_norm: more than 1 value per channel is needed, got input of shape %s"):format(tostring(shape))) end
   if input._p.numel == 0 then return ops.clone(input) end
+  local length = tonumber(input._p.numel) / rows
+  if length == 1 then fail(("instance_norm: more than 1 value per channel is needed, got input of shape %s"):format(tostring(shape))) end
   local flat = ops.reshape(input, {rows, length})
   if running_mean then update(running_mean, ops.mean(flat, 1), channels, momentum) end
   if running_var then update(running_var, ops.var(flat, 1), channels, momentum) end
-  return normalized(input, {rows, length}, weight, bias, eps)
+  return (ops.group_norm(input, channels, weight, bias, eps))
 end
 
 local function local_response_norm(input, size, alpha, beta, k)
@@ -123,11 +89,7 @@ end
 return function(_, define)
   define("layer_norm")
 
-  define("group_norm", {
-    doc = "(input - mean) / sqrt(var + eps) over each of num_groups groups of the channels of [N, C, ...], scaled by weight and shifted by bias of channels.",
-    takes = "input:tensor, num_groups:int>=1, weight:tensor?, bias:tensor?, eps:number=1e-5",
-    call = group_norm,
-  })
+  define("group_norm")
 
   define("instance_norm", {
     doc = "(input - mean) / sqrt(var + eps) for each channel of each instance of [N, C, ...], or by running statistics without use_input_stats.",

@@ -55,8 +55,28 @@ local function targets_of(input, n, size, scale_factor, recompute)
   return targets, not recompute and scales or nil
 end
 
+local function check_dtype(input, mode)
+  local dtype = input.dtype
+  if dtype:find("float", 1, true) then return end
+  if dtype ~= "uint8" then fail(("interpolate: input must be of a floating dtype or uint8, got %s (convert it with :float())"):format(dtype)) end
+  if mode == "area" or (MODES[mode][2] or 2) ~= 2 then fail(("interpolate: mode %q takes no input of dtype uint8"):format(mode)) end
+end
+
+-- Bytes: from the last dimension on, what each makes is rounded to bytes again.
+local function resample_bytes(input, n, targets, mode, scales, align_corners, antialias)
+  local x = ops.to(input, "float32")
+  for i = n, 1, -1 do
+    local only = {}
+    for d = 1, n do only[d] = d == i and targets[d] or x.shape[d - n - 1] end
+    x = sizes.resample(x, n, only, mode, {[i] = scales and scales[i]}, align_corners, antialias)
+    x = ops.clamp(ops.floor(x + 0.5), 0, 255)
+  end
+  return ops.to(x, "uint8")
+end
+
 local function interpolate(input, size, scale_factor, mode, align_corners, recompute, antialias)
   local n = check_mode(input, mode, align_corners, antialias)
+  check_dtype(input, mode)
   local targets, scales = targets_of(input, n, size, scale_factor, recompute)
   for i = 1, n do
     if targets[i] < 1 or input.shape[i + 1] < 1 then
@@ -66,7 +86,8 @@ local function interpolate(input, size, scale_factor, mode, align_corners, recom
   local same = mode == "nearest" and n == 2
   for i = 1, n do same = same and targets[i] == input.shape[i + 1] end
   if same or mode == "area" then scales = nil end -- as PyTorch does it: an image of the same size is the input
-  return sizes.resample(input, n, targets, MODES[mode][1], scales, align_corners, antialias)
+  local resample = input.dtype == "uint8" and resample_bytes or sizes.resample
+  return resample(input, n, targets, MODES[mode][1], scales, align_corners, antialias)
 end
 
 -- Channels --------------------------------------------------------------------------------------------------------------------------------
@@ -94,7 +115,7 @@ end
 
 return function(_, define)
   define("interpolate", {
-    doc = "The input [N, C, ...] at another size, given by size or by scale_factor times its own; antialias lets every element count where that is smaller; "
+    doc = "The input [N, C, ...], of floats or of images as bytes, at another size, given by size or by scale_factor times its own; antialias lets every element count where that is smaller; "
       .. "with recompute_scale_factor positions come from the sizes, else from scale_factor.",
     takes = "input:tensor, size:ints>=1?, scale_factor:number|table?, "
       .. "mode:enum(nearest|linear|bilinear|bicubic|trilinear|lanczos|area|nearest-exact)=nearest, align_corners:bool?, recompute_scale_factor:bool?, "
