@@ -18,24 +18,41 @@ static const ln_t *part_of(const char *data, const ln_row_norm *w, int64_t row, 
   return buffer;
 }
 
+/* Where such elements are to be written: in place, or into the buffer, of which put_part then makes them. */
+static ln_t *place_of(char *data, const ln_row_norm *w, int64_t row, piece p, ln_t *buffer) {
+  return w->dtype == LN_T_DTYPE ? (ln_t *)data + row * w->size + p.from : buffer;
+}
+
 static void put_part(char *data, const ln_row_norm *w, int64_t row, piece p, const ln_t *values) {
   int item = ln_cpu_size_of(w->dtype);
-  LN_FN(store)(data + (row * w->size + p.from) * item, item, w->dtype, p.n, values);
+  if (w->dtype != LN_T_DTYPE) LN_FN(store)(data + (row * w->size + p.from) * item, item, w->dtype, p.n, values);
 }
 
 static piece piece_at(const ln_row_norm *w, int64_t from) { return (piece){from, w->size - from < LN_BUFFER ? w->size - from : LN_BUFFER}; }
 
 #define EACH_PIECE(w, p) for (piece p = piece_at(w, 0); p.from < (w)->size; p = piece_at(w, p.from + LN_BUFFER))
 
+/* The sum of a term of i over a piece, in lanes. */
+#define SUM_LANES(n, term)                                       \
+  do {                                                           \
+    ln_t lane[LN_LANES] = {0};                                   \
+    int64_t i = 0;                                               \
+    double sum = 0;                                              \
+    for (; i + LN_LANES <= (n); i += LN_LANES)                   \
+      for (int j = 0; j < LN_LANES; j++) lane[j] += term(i + j); \
+    for (int j = 0; i < (n); i++, j++) lane[j] += term(i);       \
+    for (int j = 0; j < LN_LANES; j++) sum += (double)lane[j];   \
+    return sum;                                                  \
+  } while (0)
+
 static double sum_of(const ln_t *x, int64_t n) {
-  ln_t lane[LN_LANES] = {0};
-  int64_t i = 0;
-  double sum = 0;
-  for (; i + LN_LANES <= n; i += LN_LANES)
-    for (int j = 0; j < LN_LANES; j++) lane[j] += x[i + j];
-  for (int j = 0; i < n; i++, j++) lane[j] += x[i];
-  for (int j = 0; j < LN_LANES; j++) sum += (double)lane[j];
-  return sum;
+#define OWN(k) x[k]
+  SUM_LANES(n, OWN);
+}
+
+static double sum_of_squares(const ln_t *x, ln_t mean, int64_t n) {
+#define SQUARE(k) (x[k] - mean) * (x[k] - mean)
+  SUM_LANES(n, SQUARE);
 }
 
 /* The weights or biases of a piece of a row; NULL where there are none. */
@@ -51,25 +68,31 @@ static const ln_t *factors(const ln_row_norm *w, const void *all, int64_t row, p
   return buffer;
 }
 
+static void normalise(const ln_t *restrict x, ln_t mean, ln_t rstd, const ln_t *restrict weight, const ln_t *restrict bias, int64_t n,
+                      ln_t *restrict y) {
+  if (weight && bias) {
+    for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mean) * rstd * weight[i] + bias[i];
+  } else {
+    for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mean) * rstd;
+    for (int64_t i = 0; weight && i < n; i++) y[i] *= weight[i];
+    for (int64_t i = 0; bias && i < n; i++) y[i] += bias[i];
+  }
+}
+
 static void forward_row(const ln_row_norm *w, int64_t row) {
-  ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN out[LN_BUFFER], LN_ALIGN wb[LN_BUFFER], LN_ALIGN bb[LN_BUFFER];
+  ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN yb[LN_BUFFER], LN_ALIGN wb[LN_BUFFER], LN_ALIGN bb[LN_BUFFER];
   double sum = 0, squares = 0;
   EACH_PIECE(w, p) { sum += sum_of(part_of(w->x, w, row, p, xb), p.n); }
   ln_t mean = (ln_t)(sum / (double)w->size);
-  EACH_PIECE(w, p) {
-    const ln_t *x = part_of(w->x, w, row, p, xb);
-    for (int64_t i = 0; i < p.n; i++) out[i] = (x[i] - mean) * (x[i] - mean);
-    squares += sum_of(out, p.n);
-  }
+  EACH_PIECE(w, p) { squares += sum_of_squares(part_of(w->x, w, row, p, xb), mean, p.n); }
   ln_t rstd = (ln_t)(1 / sqrt(squares / (double)w->size + w->eps));
   ((ln_t *)w->mean)[row] = mean;
   ((ln_t *)w->rstd)[row] = rstd;
   EACH_PIECE(w, p) {
     const ln_t *x = part_of(w->x, w, row, p, xb), *weight = factors(w, w->weight, row, p, wb), *bias = factors(w, w->bias, row, p, bb);
-    for (int64_t i = 0; i < p.n; i++) out[i] = (x[i] - mean) * rstd;
-    for (int64_t i = 0; weight && i < p.n; i++) out[i] *= weight[i];
-    for (int64_t i = 0; bias && i < p.n; i++) out[i] += bias[i];
-    put_part(w->y, w, row, p, out);
+    ln_t *y = place_of(w->y, w, row, p, yb);
+    normalise(x, mean, rstd, weight, bias, p.n, y);
+    put_part(w->y, w, row, p, y);
   }
 }
 
@@ -78,31 +101,42 @@ const char *LN_FN(layer_norm)(const ln_row_norm *w) {
   return NULL;
 }
 
-/* dy times weight, and that times the normalised x. */
-static void weigh(const ln_row_norm *w, int64_t row, piece p, ln_t *scaled, ln_t *hat) {
-  ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN db[LN_BUFFER], LN_ALIGN wb[LN_BUFFER];
-  const ln_t *x = part_of(w->x, w, row, p, xb), *dy = part_of(w->dy, w, row, p, db), *weight = factors(w, w->weight, row, p, wb);
-  ln_t mean = ((const ln_t *)w->mean)[row], rstd = ((const ln_t *)w->rstd)[row];
-  for (int64_t i = 0; i < p.n; i++) {
-    scaled[i] = weight ? dy[i] * weight[i] : dy[i];
-    hat[i] = (x[i] - mean) * rstd;
-  }
+/* Pieces of x and of dy times weight. */
+typedef struct weighed {
+  LN_ALIGN ln_t xb[LN_BUFFER], db[LN_BUFFER], wb[LN_BUFFER], product[LN_BUFFER];
+  const ln_t *x, *dy;
+} weighed;
+
+static void weigh(const ln_row_norm *w, int64_t row, piece p, weighed *v) {
+  const ln_t *weight = factors(w, w->weight, row, p, v->wb);
+  v->x = part_of(w->x, w, row, p, v->xb);
+  v->dy = part_of(w->dy, w, row, p, v->db);
+  if (!weight) return;
+  for (int64_t i = 0; i < p.n; i++) v->product[i] = v->dy[i] * weight[i];
+  v->dy = v->product;
+}
+
+static double sum_of_hats(const weighed *v, ln_t mean, ln_t rstd, int64_t n) {
+  const ln_t *x = v->x, *dy = v->dy;
+#define HAT(k) dy[k] * ((x[k] - mean) * rstd)
+  SUM_LANES(n, HAT);
 }
 
 static void backward_row(const ln_row_norm *w, int64_t row) {
-  ln_t LN_ALIGN scaled[LN_BUFFER], LN_ALIGN hat[LN_BUFFER], LN_ALIGN out[LN_BUFFER], rstd = ((const ln_t *)w->rstd)[row];
+  ln_t LN_ALIGN out[LN_BUFFER], rstd = ((const ln_t *)w->rstd)[row], mean = ((const ln_t *)w->mean)[row];
   double a = 0, b = 0;
+  weighed v;
   EACH_PIECE(w, p) {
-    weigh(w, row, p, scaled, hat);
-    a += sum_of(scaled, p.n);
-    for (int64_t i = 0; i < p.n; i++) out[i] = scaled[i] * hat[i];
-    b += sum_of(out, p.n);
+    weigh(w, row, p, &v);
+    a += sum_of(v.dy, p.n);
+    b += sum_of_hats(&v, mean, rstd, p.n);
   }
   ln_t shift = (ln_t)(a / (double)w->size), slope = (ln_t)(b / (double)w->size);
   EACH_PIECE(w, p) {
-    weigh(w, row, p, scaled, hat);
-    for (int64_t i = 0; i < p.n; i++) out[i] = rstd * (scaled[i] - shift - hat[i] * slope);
-    put_part(w->dx, w, row, p, out);
+    ln_t *restrict dx = place_of(w->dx, w, row, p, out);
+    weigh(w, row, p, &v);
+    for (int64_t i = 0; i < p.n; i++) dx[i] = rstd * (v.dy[i] - shift - (v.x[i] - mean) * rstd * slope);
+    put_part(w->dx, w, row, p, dx);
   }
 }
 
@@ -125,17 +159,17 @@ static void backward_columns(const ln_row_norm *w, int64_t kind, piece p) {
 
 /* The gradients of a weight and a bias that belong to many elements of each row. */
 static void backward_channel(const ln_row_norm *w, int64_t channel) {
-  ln_t LN_ALIGN xb[LN_BUFFER], LN_ALIGN db[LN_BUFFER], LN_ALIGN product[LN_BUFFER];
+  weighed v;
   const int64_t per_row = w->size / w->inner, first = channel % per_row * w->inner, end = first + w->inner;
   double dw = 0, dbias = 0;
   for (int64_t row = channel / per_row; row < w->rows; row += w->groups) {
     ln_t mean = ((const ln_t *)w->mean)[row], rstd = ((const ln_t *)w->rstd)[row];
     for (int64_t from = first; from < end; from += LN_BUFFER) {
       piece p = {from, end - from < LN_BUFFER ? end - from : LN_BUFFER};
-      const ln_t *x = part_of(w->x, w, row, p, xb), *dy = part_of(w->dy, w, row, p, db);
-      for (int64_t i = 0; i < p.n; i++) product[i] = dy[i] * ((x[i] - mean) * rstd);
-      dw += sum_of(product, p.n);
-      dbias += sum_of(dy, p.n);
+      v.x = part_of(w->x, w, row, p, v.xb);
+      v.dy = part_of(w->dy, w, row, p, v.db);
+      dw += sum_of_hats(&v, mean, rstd, p.n);
+      dbias += sum_of(v.dy, p.n);
     }
   }
   if (w->dweight) ((ln_t *)w->dweight)[channel] = (ln_t)dw;

@@ -75,12 +75,11 @@ LN_INLINE void take_larger(const ln_t *x, ln_truth position, int64_t stride, int
 
 /* The first element of each window, whatever it holds. */
 static void begin_positions(const plan *q, const part *t, const window *w, ln_truth *at) {
-  const int64_t row = (w->low[0] * q->s.in[1] + w->low[1]) * q->s.in[2], stride = q->s.stride[2], step = q->s.dilation[2];
-  int64_t first = t->from * stride - q->s.padding[2];
-  for (int i = 0; i < t->n; i++) {
-    int64_t low = first + i * stride;
-    at[i] = (ln_truth)(row + (low < 0 ? low + (-low + step - 1) / step * step : low));
-  }
+  const int64_t row = (w->low[0] * q->s.in[1] + w->low[1]) * q->s.in[2], step = q->s.dilation[2];
+  const int64_t first = t->from * q->s.stride[2] - q->s.padding[2];
+  const int stride = (int)q->s.stride[2], n = (int)t->n;
+  for (int i = 0; i < n; i++) at[i] = (ln_truth)(row + first) + i * stride;
+  for (int i = 0; i < n && at[i] < row; i++) at[i] += (ln_truth)((row - at[i] + step - 1) / step * step);
 }
 
 static void max_part(const plan *q, const part *t) {
@@ -126,16 +125,23 @@ bool LN_FN(max_rows_dx)(const plan *q) {
 
 /* -- Mean -- */
 
-/* What the sums of a part are divided by. */
+/* What the sums of a part are divided by; the windows that meet neither end count alike. */
 static void divisors(const plan *q, const part *t, const window *w, ln_t *divisor) {
   const bool padded = q->p->count_include_pad;
-  const int64_t rows = padded ? w->padded : (w->high[0] - w->low[0]) * (w->high[1] - w->low[1]);
-  const int64_t least = padded ? INT64_MIN : 0, most = q->s.in[2] + (padded ? q->s.padding[2] : 0);
-  int64_t first = t->from * q->s.stride[2] - q->s.padding[2];
+  const int64_t rows = padded ? w->padded : (w->high[0] - w->low[0]) * (w->high[1] - w->low[1]), kernel = q->s.kernel[2], stride = q->s.stride[2];
+  const int64_t least = padded ? INT64_MIN : 0, most = q->s.in[2] + (padded ? q->s.padding[2] : 0), first = t->from * stride - q->s.padding[2];
+  const ln_t whole = (ln_t)(q->p->divisor ? q->p->divisor : rows > 0 ? rows * kernel : 1);
+  for (int i = 0; i < t->n; i++) divisor[i] = whole;
+  if (q->p->divisor || rows <= 0) return;
   for (int i = 0; i < t->n; i++) {
-    int64_t low = first + i * q->s.stride[2], high = low + q->s.kernel[2];
-    int64_t count = rows * ((high < most ? high : most) - (low > least ? low : least));
-    divisor[i] = (ln_t)(q->p->divisor ? q->p->divisor : count > 0 ? count : 1);
+    const int64_t low = first + i * stride, high = low + kernel;
+    if (low >= least && high <= most) {
+      const int64_t inside = (most - high) / stride; /* as many that follow are whole too */
+      i += (int)(inside < t->n - i - 1 ? inside : t->n - i - 1);
+      continue;
+    }
+    const int64_t count = rows * ((high < most ? high : most) - (low > least ? low : least));
+    divisor[i] = (ln_t)(count > 0 ? count : 1);
   }
 }
 

@@ -7,8 +7,8 @@ typedef struct place {
   int64_t plane, at[3]; /* the image and channel; the window in each dim */
 } place;
 
-/* The last NaN, else the first of the largest; an index into the plane. */
-static int64_t largest(const ln_windows *w, const ln_t *x, const int64_t *low, const int64_t *high) {
+/* The last NaN, else the first of the largest, and its index into the plane. */
+static ln_t largest(const ln_windows *w, const ln_t *x, const int64_t *low, const int64_t *high, int64_t *index) {
   int64_t best = (low[0] * w->in[1] + low[1]) * w->in[2] + low[2];
   ln_t top = x[low[0] * w->x_stride[2] + low[1] * w->x_stride[3] + low[2] * w->x_stride[4]];
   for (int64_t d = low[0]; d < high[0]; d++)
@@ -19,7 +19,8 @@ static int64_t largest(const ln_windows *w, const ln_t *x, const int64_t *low, c
         top = value;
         best = (d * w->in[1] + h) * w->in[2] + v;
       }
-  return best;
+  *index = best;
+  return top;
 }
 
 static void one(const ln_windows *w, const place *p) {
@@ -31,9 +32,7 @@ static void one(const ln_windows *w, const place *p) {
     high[d] = w->high[d][entry];
     to += p->at[d] * w->y_stride[2 + d];
   }
-  int64_t best = largest(w, x, low, high), v = best % w->in[2], rest = best / w->in[2];
-  ((ln_t *)w->y)[to] = x[rest / w->in[1] * w->x_stride[2] + rest % w->in[1] * w->x_stride[3] + v * w->x_stride[4]];
-  w->indices[to] = best;
+  ((ln_t *)w->y)[to] = largest(w, x, low, high, &w->indices[to]);
 }
 
 static void forward(const ln_windows *w) {

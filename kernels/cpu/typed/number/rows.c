@@ -8,19 +8,23 @@ typedef double acc_t;
 #endif
 
 #define PANEL 64 /* neighbouring sequences that advance together */
+#define BESIDE 4 /* sequences that do so and are no neighbours */
 
-/* One sequence, a buffer at a time. */
-static void run_alone(const ln_rows *r, int64_t outer, int64_t inner) {
-  ln_t LN_ALIGN buffer[LN_BUFFER];
-  acc_t sum = 0;
+/* Sequences [first, first + n), n at most BESIDE, a buffer at a time; several advance together, since a sum waits for the one before. */
+static inline __attribute__((always_inline)) void run_beside(const ln_rows *r, int64_t first, int n) {
+  ln_t LN_ALIGN buffer[BESIDE][LN_BUFFER];
+  acc_t sum[BESIDE] = {0};
   int64_t item = ln_cpu_size_of(r->dtype), stride = item * r->inner, step = r->reverse ? -stride : stride;
-  int64_t start = outer * r->size * stride + inner * item;
   for (int64_t done = 0; done < r->size; done += LN_BUFFER) {
-    int64_t m = r->size - done < LN_BUFFER ? r->size - done : LN_BUFFER;
-    int64_t at = start + (r->reverse ? r->size - 1 - done : done) * stride;
-    LN_FN(load)(r->x + at, step, r->dtype, m, buffer);
-    for (int64_t k = 0; k < m; k++) buffer[k] = (ln_t)(sum += buffer[k]);
-    LN_FN(store)(r->out + at, step, r->dtype, m, buffer);
+    int64_t m = r->size - done < LN_BUFFER ? r->size - done : LN_BUFFER, from[BESIDE];
+    for (int j = 0; j < n; j++) {
+      int64_t start = (first + j) / r->inner * r->size * stride + (first + j) % r->inner * item;
+      from[j] = start + (r->reverse ? r->size - 1 - done : done) * stride;
+      LN_FN(load)(r->x + from[j], step, r->dtype, m, buffer[j]);
+    }
+    for (int64_t k = 0; k < m; k++)
+      for (int j = 0; j < n; j++) buffer[j][k] = (ln_t)(sum[j] += buffer[j][k]);
+    for (int j = 0; j < n; j++) LN_FN(store)(r->out + from[j], step, r->dtype, m, buffer[j]);
   }
 }
 
@@ -45,7 +49,13 @@ const char *LN_FN(cumsum)(const ln_rows *r) {
   if (r->size == 0) return NULL;
   int threads = ln_cpu_threads(r->outer * r->size * r->inner, LN_GRAIN_LIGHT);
   if (r->inner < 4) {
-    LN_SHARE(threads, i, r->outer * r->inner, 1, { run_alone(r, i / r->inner, i % r->inner); });
+    int64_t n = r->outer * r->inner;
+    LN_SHARE(threads, i, n, BESIDE, {
+      if (i + BESIDE <= n)
+        run_beside(r, i, BESIDE);
+      else
+        for (int64_t k = i; k < n; k++) run_beside(r, k, 1);
+    });
     return NULL;
   }
   int64_t panels = (r->inner + PANEL - 1) / PANEL;

@@ -31,8 +31,9 @@ local function define_lp(define, n)
     call = function(input, norm_type, kernel_size, stride, ceil_mode)
       local count = 1
       for _, size in ipairs(sizes.list(name, "kernel_size", n, kernel_size)) do count = count * size end
-      local y = ops[mean](input ^ norm_type, kernel_size, stride, 0, ceil_mode)
-      return (ops.sign(y) * ops.relu(ops.abs(y)) * count) ^ (1 / norm_type)
+      local y = ops[mean](norm_type == 2 and ops.square(input) or input ^ norm_type, kernel_size, stride, 0, ceil_mode)
+      local sum = ops.sign(y) * ops.relu(ops.abs(y)) * count
+      return norm_type == 2 and ops.sqrt(sum) or sum ^ (1 / norm_type)
     end,
   })
 end
@@ -150,8 +151,8 @@ local function define_unpool(define, n)
       end
       local flat = {unpack(shape, 1, #shape - n)}
       flat[#flat + 1] = plane
-      local zeros = ops.full(flat, 0, input.dtype, input.device)
-      return ops.reshape(ops.scatter(zeros, -1, ops.flatten(indices, -n, -1), ops.flatten(input, -n, -1)), shape)
+      local out = ops.full(flat, 0, input.dtype, input.device)
+      return ops.reshape(out:scatter_(-1, ops.flatten(indices, -n, -1), ops.flatten(input, -n, -1)), shape)
     end,
   })
 end
