@@ -70,16 +70,21 @@ end
 function errors.strict(package, title, parts)
   local meta = {__package = title}
   parts = parts or {}
+  function meta.__names()
+    local names = {}
+    for known in each(package) do names[#names + 1] = known end
+    for known in each(parts) do
+      if rawget(package, known) == nil then names[#names + 1] = known end
+    end
+    sort(names)
+    return names
+  end
   function meta.__index(_, name)
     if parts[name] then
       package[name] = require(parts[name])
       return package[name]
     end
-    local names = {}
-    for known in each(package) do names[#names + 1] = known end
-    for known in each(parts) do names[#names + 1] = known end
-    sort(names)
-    errors.fail(("%s.%s does not exist%s"):format(title, tostring(name), errors.hint(name, names)))
+    errors.fail(("%s.%s does not exist%s"):format(title, tostring(name), errors.hint(name, meta.__names())))
   end
   return setmetatable(package, meta)
 end

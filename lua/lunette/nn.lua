@@ -31,4 +31,6 @@ for _, family in ipairs({"container", "linear", "conv", "pooling", "padding", "r
   take(require("lunette.nn." .. family))
 end
 
-return arguments.strict(nn, "nn", {init = "lunette.nn.init", utils = "lunette.nn.utils"})
+return arguments.strict(nn, "nn", {
+  init = "lunette.nn.init", utils = "lunette.nn.utils", parallel = "lunette.nn.parallel", DataParallel = "lunette.nn.parallel.layer",
+})

@@ -69,7 +69,7 @@ local root = debug.getinfo(1, "S").source:match("^@?(.*)reference%.lua$")
 --- name -> what is typed at the prompt after "> " and what that prints: entries of examples/PAGE.txt, each below a line "## name".
 function reference.examples()
   local out = {}
-  for page in ("lt tensors autograd layers modules functional init utils data optim metrics"):gmatch("%a+") do
+  for page in ("lt tensors autograd layers modules parallel functional init utils data optim metrics"):gmatch("%a+") do
     local file = assert(io.open(root .. "examples/" .. page .. ".txt"))
     local text = ("\n\n" .. file:read("*a")):gsub("\n\n## ", "\1"):gsub("%s+$", "")
     file:close()
@@ -129,7 +129,7 @@ end
 
 local function add_package(title, package, names, out)
   for _, name in ipairs(names) do
-    local thing = package[name]
+    local thing = is_public(name) and package[name]
     if class.is_class(thing) then
       add_class(title .. name, thing, out)
     elseif type(thing) == "function" then
@@ -161,6 +161,7 @@ local function collect()
     {"nn.", lt.nn},
     {"F.", lt.nn.functional},
     {"nn.init.", lt.nn.init},
+    {"nn.parallel.", lt.nn.parallel},
     {"nn.utils.", lt.nn.utils},
     {"nn.utils.hooks.", lt.nn.utils.hooks},
     {"nn.utils.rnn.", lt.nn.utils.rnn},

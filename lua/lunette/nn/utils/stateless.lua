@@ -3,31 +3,13 @@
 local each = require("lunette.each")
 local arguments = require("lunette.arguments")
 local define = require("lunette.define")
-local internals = require("lunette.nn.internals")
-local protect = require("lunette.protect")
+local swapped = require("lunette.nn.swapped")
 
 local fail, is_tensor, describe = arguments.fail, arguments.is_tensor, arguments.describe
-local getmetatable, ipairs, rawequal, rawget, rawset, type, unpack = getmetatable, ipairs, rawequal, rawget, rawset, type, unpack
+local ipairs, rawequal, rawget, type, unpack = ipairs, rawequal, rawget, type, unpack
 
 local func = {}
 local declare = define.into(func, "lt.func")
-
--- Every place of a tensor in the tree: name -> {fields, key}, and the names in order. A shared tensor has several.
-local function places_of(module)
-  local places, names = {}, {}
-  for path, m in module:named_modules({remove_duplicate = false}) do
-    local inner = getmetatable(m)
-    for _, kind in ipairs({"parameter", "buffer"}) do
-      for _, key in ipairs(inner[kind]) do
-        local name = path == "" and key or path .. "." .. key
-        if rawget(inner.__index, key) ~= nil and not places[name] then
-          places[name], names[#names + 1] = {inner.__index, key}, name
-        end
-      end
-    end
-  end
-  return places, names
-end
 
 -- One map of the tensors in one map or in an array of them.
 local function merged(given)
@@ -81,20 +63,6 @@ local function check_names(module, places, names, given)
   if #lines > 0 then fail(("functional_call: error(s) in reparametrizing for %s:%s"):format(module.class.__name, table.concat(lines))) end
 end
 
--- Puts the tensors into their places; returns what stood there, by name.
-local function swap(places, tensors)
-  local before = {}
-  for name, t in each(tensors) do
-    local place = places[name]
-    if place then
-      before[name] = rawget(place[1], place[2])
-      rawset(place[1], place[2], t)
-    end
-  end
-  internals.changes = internals.changes + 1
-  return before
-end
-
 -- What the module leaves in the places goes back to the caller where he gave one plain table: a buffer may have been replaced.
 local function hand_back(given, after)
   for name in each(given) do
@@ -121,13 +89,12 @@ declare("functional_call", {
   takes = "module:module, parameter_and_buffer_dicts:map, args:any?, kwargs:map?, *, tie_weights:bool=true, strict:bool=false",
   several = true,
   call = function(module, given, args, kwargs, tie_weights, strict)
-    local places, names = places_of(module)
+    local places, names = swapped.places_of(module)
     local tensors = merged(given)
     if tie_weights then tie(places, names, tensors) end
     if strict then check_names(module, places, names, tensors) end
     local values = values_of(args, kwargs)
-    local before = swap(places, tensors)
-    return protect.call(function() hand_back(given, swap(places, before)) end, module, unpack(values, 1, values.n))
+    return swapped.call(module, places, tensors, function(after) hand_back(given, after) end, unpack(values, 1, values.n))
   end,
   example = "> net = nn.Linear(2, 1)\n> lt.func.functional_call(net, {weight = lt.ones(1, 2), bias = lt.zeros(1)}, lt.tensor{{3, 4}})\ntensor([[7.]])",
 })

@@ -1,0 +1,1 @@
+return require("lunette.nn.parallel.data_parallel").DataParallel
