@@ -42,9 +42,9 @@ describe("the gradient of", function()
         assert.is_true(x.grad.shape == x.shape)
         assert.is_true(x.grad:isfinite():all():item())
       end
-      local before = tensors()
-      for _ = 1, 20 do run(case) end
-      assert.are.equal(before, tensors())
+      local before, runs = tensors(), 20
+      for _ = 1, runs do run(case) end
+      assert.is_true(math.abs(tensors() - before) < runs) -- what stands in unused slots of Lua's stack may live on for a while
       assert.are.equal(10, lt.ones(10):sum():item())
     end)
   end
