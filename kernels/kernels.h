@@ -361,16 +361,38 @@ typedef struct ln_indexed {
   ln_loop loop;
 } ln_indexed;
 
-/* Rows by index: out[i, :] = in[ids[i], :] (take) or out[ids[i], :] += in[i, :] (add, in order of i: deterministic). Contiguous rows of
- * `width` elements; ids int64 contiguous, checked. */
+/* Rows by index. take: out[i, :] = in[ids[i], :]. add: out[ids[i], :] += scale[i] * in[from[i], :], in order of i: deterministic. dot: out[i] = the
+ * product of in[ids[i], :] and with[from[i], :]. Contiguous rows of `width` elements, `rows` of them at ids and `sources` at from; ids and from int64
+ * contiguous, checked. */
 typedef struct ln_take {
   int dtype;
   int64_t n, width, rows;
   const char *in;
   char *out;
   const int64_t *ids;
-  int64_t skip; /* add: this id contributes nothing (padding_idx); -1 none */
+  const int64_t *from; /* add, dot: NULL for i */
+  int64_t sources;
+  const void *scale; /* add, floating types: in compute type; NULL for 1 */
+  const char *with;  /* dot */
+  int64_t skip;      /* add: this id contributes nothing (padding_idx); -1 none */
 } ln_take;
+
+enum ln_bag_mode { LN_BAG_SUM, LN_BAG_MEAN, LN_BAG_MAX };
+
+/* Bags of rows: out[b, :] = the sum, mean or maximum of in[ids[i], :], i from offsets[b] to offsets[b + 1], without offsets a `bag_size` of them each.
+ * A bag without rows is 0. */
+typedef struct ln_bag {
+  int dtype, mode;
+  int64_t n, width, rows, bags, bag_size;
+  const char *in;
+  char *out;
+  const int64_t *ids, *offsets; /* checked; offsets bags + 1, from 0 to n */
+  const void *scale;            /* sum: factors of the rows, in compute type; NULL for 1 */
+  int64_t skip;                 /* this id does not count; -1 none */
+  int64_t *bag_of;              /* sum, mean: NULL, or gets the bag of each i */
+  void *share;                  /* mean: NULL, or gets what each i counts, in compute type */
+  int64_t *best;                /* max: NULL, or gets [bags, width], where in the table the maximum stands; -1 nowhere */
+} ln_bag;
 
 enum ln_check_kind { LN_CHECK_NOTHING, LN_CHECK_INDEX, LN_CHECK_CLASS, LN_CHECK_DIVISOR };
 

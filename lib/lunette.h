@@ -41,7 +41,9 @@ enum ln_tensor_flags {
   LN_PARAMETER = 4,            /* an nn.Parameter */
   LN_VIEW_WITHOUT_HISTORY = 8, /* a view made while gradients were off */
   LN_BUFFER = 16,              /* an nn.Buffer */
-  LN_TRANSIENT = 32            /* an nn.Buffer that state dicts leave out */
+  LN_TRANSIENT = 32,           /* an nn.Buffer that state dicts leave out */
+  LN_COALESCED = 64,           /* a row-sparse gradient whose rows differ and ascend */
+  LN_UNINITIALIZED = 128       /* a parameter or buffer of a lazy module that has no shape yet; operators refuse it */
 };
 
 typedef struct ln_storage ln_storage;
@@ -68,6 +70,8 @@ typedef struct ln_tensor {
   struct ln_tensor *grad;
   ln_node *accumulator;   /* the leaf's entrance into the graph, not owned */
   struct ln_tensor *base; /* for a differentiable view: the tensor it looks at */
+  struct ln_tensor *rows; /* of a row-sparse gradient, which holds values [n, width]: the rows that they are for, int64 [n]; else NULL */
+  int64_t n_rows;         /* and how many rows the table has */
   uint32_t base_version;  /* version of the storage when `node` was derived from `base` */
   uint32_t refs;
   int64_t hook;       /* callback of a leaf's hooks, 0 when none */
@@ -210,6 +214,12 @@ int ln_mode_set(int mode);
 int ln_mode_get(void);
 /* zero_grad of many at once: fills with zeros, or drops the gradients */
 int ln_zero_grad(ln_tensor *const *params, int n, bool set_to_none);
+
+/* -- Row-sparse gradients: the rows of a table that are not 0, of which one may come several times; they are gradients alone, no operand -- */
+int ln_sparse_new(ln_tensor *values, ln_tensor *rows, int64_t n_rows, bool coalesced, ln_tensor **out); /* shares the elements of both */
+int ln_sparse_rows(ln_tensor *sparse, ln_tensor **out);                                                 /* an alias of the rows */
+int ln_sparse_coalesce(ln_tensor *sparse, ln_tensor **out); /* each row once, in order, its values added up */
+int ln_sparse_to_dense(ln_tensor *sparse, ln_tensor **out);
 
 /* -- The engine --
  * start, then run until it says LN_OK; on LN_NEEDS_LUA look at ln_engine_stop, do it, run again; free in any case. */

@@ -126,8 +126,59 @@ template <class T> struct take_add {
     if ((k > 0 && keys[k - 1] == keys[k]) || (int64_t)keys[k] == t.skip) return;
     char *y = t.out + ((int64_t)keys[k] * t.width + column) * item;
     T sum = ln_load<T>(y, type);
-    for (int64_t j = k; j < t.n && keys[j] == keys[k]; j++) sum += ln_load<T>(t.in + (order[j] * t.width + column) * item, type);
+    for (int64_t j = k; j < t.n && keys[j] == keys[k]; j++) {
+      const int64_t i = order[j], row = t.from ? clamped(t.from[i], t.sources) : i;
+      const T x = ln_load<T>(t.in + (row * t.width + column) * item, type);
+      sum += t.scale ? ((const T *)t.scale)[i] * x : x;
+    }
     ln_store<T>(y, type, sum);
+  }
+};
+
+/* Row i of the table at ids times row i of the other, or the one at from. */
+template <class T> struct take_dot {
+  ln_take t;
+  int item;
+  template <class Team> LN_DEVICE void operator()(int64_t i, const Team &team) const {
+    const int type = LN_FIXED(DTYPE_0, t.dtype);
+    const char *a = t.in + clamped(t.ids[i], t.rows) * t.width * item, *b = t.with + (t.from ? clamped(t.from[i], t.sources) : i) * t.width * item;
+    T sum = 0;
+    for (int64_t k = team.rank(); k < t.width; k += team.size()) sum += ln_load<T>(a + k * item, type) * ln_load<T>(b + k * item, type);
+    sum = team.all(sum, ln_add());
+    if (team.rank() == 0) ln_store<T>(t.out + i * item, type, sum);
+  }
+};
+
+/* Column i % width of bag i / width. */
+template <class T> struct bag {
+  ln_bag w;
+  int item;
+  LN_DEVICE int64_t id(int64_t i) const { return clamped(w.ids[i], w.rows); }
+  LN_DEVICE void note(int64_t b, int64_t first, int64_t end, int64_t count) const {
+    for (int64_t i = first; w.bag_of && i < end; i++) w.bag_of[i] = b;
+    for (int64_t i = first; w.share && i < end; i++) ((T *)w.share)[i] = count ? 1 / (T)count : 0;
+  }
+  LN_DEVICE void operator()(int64_t at) const {
+    const int type = LN_FIXED(DTYPE_0, w.dtype);
+    const int64_t b = at / w.width, column = at - b * w.width;
+    const int64_t first = w.offsets ? w.offsets[b] : b * w.bag_size, end = w.offsets ? w.offsets[b + 1] : first + w.bag_size;
+    int64_t count = 0, best = -1;
+    T y = 0;
+    for (int64_t i = first; i < end; i++) {
+      if (w.ids[i] == w.skip) continue;
+      const int64_t from = id(i) * w.width + column;
+      const T x = ln_load<T>(w.in + from * item, type);
+      if (w.mode != LN_BAG_MAX) {
+        y += w.scale ? ((const T *)w.scale)[i] * x : x;
+      } else if (count == 0 || x > y) {
+        y = x;
+        best = from;
+      }
+      count++;
+    }
+    if (w.best) w.best[at] = best;
+    if (column == 0) note(b, first, end, count);
+    ln_store<T>(w.out + at * item, type, w.mode == LN_BAG_MEAN && count ? y / (T)count : y);
   }
 };
 
@@ -281,6 +332,16 @@ const char *ln_gpu_take_add(const ln_take *t, int device) {
   LN_GPU_TRY(ln_sort_run(&s, (uint64_t)t->rows - 1, device));
 #define TAKE_ADD(T) ln_each(device, t->n * t->width, take_add<T>{*t, s.keys, s.order, ln_gpu_size_of(t->dtype)}, ln_fixed::dtype(t->dtype))
   LN_BY_TYPE(t->dtype, TAKE_ADD);
+}
+
+const char *ln_gpu_take_dot(const ln_take *t, int device) {
+#define TAKE_DOT(T) ln_teams(device, t->n, t->width, false, take_dot<T>{*t, ln_gpu_size_of(t->dtype)}, ln_fixed::dtype(t->dtype))
+  LN_BY_FLOAT(t->dtype, TAKE_DOT);
+}
+
+const char *ln_gpu_bag(const ln_bag *w, int device) {
+#define BAG(T) ln_each(device, w->bags * w->width, bag<T>{*w, ln_gpu_size_of(w->dtype)}, ln_fixed::dtype(w->dtype))
+  LN_BY_FLOAT(w->dtype, BAG);
 }
 
 const char *ln_gpu_nonzero(const ln_nonzero *job, int device) {

@@ -29,6 +29,16 @@ static int add(ln_tensor *a, ln_tensor *g, ln_tensor **out) {
   return ln_run(LN_OP_add, in, 2, NULL, false, out);
 }
 
+/* The sum of two gradients of a leaf of which one at least is row-sparse: so is the sum when both are. */
+static int add_sparse(ln_tensor *a, ln_tensor *b, ln_tensor **out) {
+  ln_tensor *dense;
+  if (a->rows && b->rows) return ln_sparse_join(a, b, out);
+  LN_TRY(ln_sparse_dense(a->rows ? a : b, &dense));
+  int status = add(a->rows ? b : a, dense, out);
+  ln_tensor_release(dense);
+  return status;
+}
+
 int ln_engine_add(ln_engine *e, ln_node *n, int output, ln_tensor *g) {
   ln_tensor **slot = &n->grads[output];
   int status = LN_OK;
@@ -36,11 +46,12 @@ int ln_engine_add(ln_engine *e, ln_node *n, int output, ln_tensor *g) {
     *slot = g;
     return LN_OK;
   }
-  if (!e->create_graph && unshared(*slot) && ln_is_dense(*slot)) {
+  bool sparse = (*slot)->rows || g->rows;
+  if (!sparse && !e->create_graph && unshared(*slot) && ln_is_dense(*slot)) {
     status = add_into(*slot, g);
   } else {
     ln_tensor *sum;
-    status = add(*slot, g, &sum);
+    status = (sparse ? add_sparse : add)(*slot, g, &sum);
     if (status == LN_OK) {
       ln_tensor_release(*slot);
       *slot = sum;
@@ -79,10 +90,27 @@ static bool take_over(ln_tensor *grad, ln_tensor *g) {
   return true;
 }
 
+static int own_sparse(ln_tensor *g, ln_tensor **out) {
+  ln_tensor *values;
+  LN_TRY(ln_run(LN_OP_clone, &g, 1, NULL, false, &values));
+  int status = ln_sparse_make(values, g->rows, g->n_rows, g->flags & LN_COALESCED, out);
+  ln_tensor_release(values);
+  return status;
+}
+
+static int accumulate_sparse(ln_tensor *leaf, ln_tensor *g) {
+  ln_tensor *grad;
+  LN_TRY(leaf->grad ? add_sparse(leaf->grad, g, &grad) : own_sparse(g, &grad));
+  if (leaf->grad) ln_tensor_release(leaf->grad);
+  leaf->grad = grad;
+  return LN_OK;
+}
+
 int ln_engine_accumulate(ln_engine *e, ln_tensor *leaf, ln_tensor *g) {
-  if (!ln_same_shape(leaf, g))
+  if (!ln_gradient_fits(leaf, g))
     return ln_fail("backward: a gradient of shape %s reached a leaf of shape %s", ln_shape_text(g->shape, g->ndim),
                    ln_shape_text(leaf->shape, leaf->ndim));
+  if (g->rows || (leaf->grad && leaf->grad->rows)) return accumulate_sparse(leaf, g);
   if (leaf->grad && !e->create_graph && !leaf->grad->node) return take_over(leaf->grad, g) ? LN_OK : add_into(leaf->grad, g);
   ln_tensor *grad;
   if (leaf->grad) {

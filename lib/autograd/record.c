@@ -196,7 +196,7 @@ int ln_tensor_grad(ln_tensor *t, ln_tensor **out) {
 }
 
 int ln_tensor_set_grad(ln_tensor *t, ln_tensor *grad) {
-  if (grad && (!ln_same_shape(t, grad) || grad->device != t->device))
+  if (grad && (!ln_gradient_fits(t, grad) || grad->device != t->device))
     return ln_fail("grad: the gradient of a tensor of shape %s cannot have shape %s or another device", ln_shape_text(t->shape, t->ndim),
                    ln_shape_text(grad->shape, grad->ndim));
   if (grad && grad->dtype != t->dtype)
@@ -208,19 +208,35 @@ int ln_tensor_set_grad(ln_tensor *t, ln_tensor *grad) {
   return LN_OK;
 }
 
+/* Zeros as a row-sparse gradient: no rows. */
+static int without_rows(const ln_tensor *g, ln_tensor **out) {
+  const int64_t shape[2] = {0, g->shape[1]};
+  ln_tensor *values, *rows = NULL;
+  LN_TRY(ln_new(shape, 2, g->dtype, g->device, &values));
+  int status = ln_new(shape, 1, LN_INT64, g->device, &rows);
+  if (status == LN_OK) status = ln_sparse_make(values, rows, g->n_rows, true, out);
+  ln_tensor_release(values);
+  if (rows) ln_tensor_release(rows);
+  return status;
+}
+
+/* New zeros in the place of a gradient that is not to be overwritten. */
+static int zeros_for(const ln_tensor *g, ln_tensor **out) {
+  if (g->rows) return without_rows(g, out);
+  LN_TRY(ln_new_like(g, g->dtype, out));
+  int status = ln_zero(*out);
+  if (status != LN_OK) ln_tensor_release(*out);
+  return status;
+}
+
 int ln_zero_grad(ln_tensor *const *params, int n, bool set_to_none) {
   for (int i = 0; i < n; i++) {
     ln_tensor *g = params[i]->grad;
     if (!g) continue;
-    if (set_to_none || g->node) {
-      if (!set_to_none) {
-        ln_tensor *zeros;
-        LN_TRY(ln_new_like(g, g->dtype, &zeros));
-        params[i]->grad = zeros;
-        LN_TRY(ln_zero(zeros));
-      } else {
-        params[i]->grad = NULL;
-      }
+    if (set_to_none || g->node || g->rows) {
+      ln_tensor *zeros = NULL;
+      if (!set_to_none) LN_TRY(zeros_for(g, &zeros));
+      params[i]->grad = zeros;
       ln_tensor_release(g);
       continue;
     }

@@ -43,7 +43,7 @@ static ln_tensor *geometry_of(const ln_node *n, int i, const int64_t *dims, ln_t
   head->storage = NULL;
   head->data = NULL;
   head->node = head->accumulator = NULL;
-  head->base = head->grad = NULL;
+  head->base = head->grad = head->rows = NULL;
   head->flags = 0;
   head->dtype = n->dtype[i];
   head->device = n->device;
@@ -88,7 +88,7 @@ static ln_tensor *collecting(const ln_node *n, ln_tensor **slot, int dtype) {
     ln_tensor_release(zeros);
     return NULL;
   }
-  bool own = t->refs == 1 && t->storage->refs == 1 && !t->node && t->dtype == dtype && ln_is_dense(t);
+  bool own = !t->rows && t->refs == 1 && t->storage->refs == 1 && !t->node && t->dtype == dtype && ln_is_dense(t);
   return own ? *slot : NULL;
 }
 
@@ -237,6 +237,13 @@ static bool fits(ln_engine *e, int i, const ln_tensor *grad) {
   return grad->ndim == ndim && ln_same_dims(grad->shape, shape, grad->ndim);
 }
 
+/* Shape and dtype of gradients, of which either may be row-sparse. */
+static bool alike(const ln_tensor *a, const ln_tensor *b) {
+  ln_tensor whole = *b;
+  if (b->rows) whole.shape[0] = b->n_rows;
+  return ln_gradient_fits(&whole, a) && a->dtype == b->dtype;
+}
+
 int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad) {
   if (!e->stop) return ln_fail("the engine does not wait");
   ln_node *n = e->node;
@@ -246,7 +253,7 @@ int ln_engine_answer(ln_engine *e, int i, ln_tensor *grad) {
   if (!hooks && grad && !fits(e, i, grad))
     return ln_fail("backward of %s: the gradient of input %d has shape %s, which is not the input's", ln_node_name(n), i,
                    ln_shape_text(grad->shape, grad->ndim));
-  if (hooks && grad && *slot && (!ln_same_shape(grad, *slot) || grad->dtype != (*slot)->dtype))
+  if (hooks && grad && *slot && !alike(grad, *slot))
     return ln_fail("a hook must keep shape and dtype: it got %s %s and returned %s %s", ln_dtype_name((*slot)->dtype),
                    ln_shape_text((*slot)->shape, (*slot)->ndim), ln_dtype_name(grad->dtype), ln_shape_text(grad->shape, grad->ndim));
   if (grad) ln_tensor_retain(grad);

@@ -75,8 +75,14 @@ static int check(const ln_rule *r) {
   if ((r->row->info.flags & LN_FLAG_FLOATING) && r->in[0] && !ln_is_float(r->in[0]->dtype))
     return ln_fail("%s: %.*s must be of a floating dtype, got %s (convert it with :float())", r->name, r->row->params[0].length,
                    r->row->params[0].name, ln_dtype_name(r->in[0]->dtype));
-  for (int i = 0; i < r->n_in; i++)
+  for (int i = 0; i < r->n_in; i++) {
     if (r->in[i] && !r->in[i]->storage) return ln_fail("%s: input %d was not kept for backward", r->name, i);
+    if (r->in[i] && (r->in[i]->flags & LN_UNINITIALIZED))
+      return ln_fail(
+        "%s: attempted to use an uninitialized parameter or buffer; call the lazy module once, with any input of the right size, so that "
+        "it gets its shape",
+        r->name);
+  }
   return LN_OK;
 }
 

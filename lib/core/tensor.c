@@ -46,7 +46,7 @@ static ln_tensor *header_new(ln_thread *me) {
   t->id = ++me->next_id;
   t->flags = 0;
   t->node = t->accumulator = NULL;
-  t->grad = t->base = NULL;
+  t->grad = t->base = t->rows = NULL;
   t->base_version = 0;
   t->refs = 1;
   t->output = t->hook = 0;
@@ -174,7 +174,7 @@ static void free_tensor(ln_tensor *t) {
   if (node) ln_node_release(node);
 }
 
-/* Tensors that own others, a base or a gradient, wait in a list while one is freed: a chain of any length is freed without recursion. */
+/* Tensors that own others, a base, a gradient or rows, wait in a list while one is freed: a chain of any length is freed without recursion. */
 static void free_owner(ln_tensor *t) {
   static _Thread_local ln_tensor *doomed __attribute__((tls_model("initial-exec")));
   static _Thread_local bool freeing __attribute__((tls_model("initial-exec")));
@@ -183,10 +183,11 @@ static void free_owner(ln_tensor *t) {
   if (freeing) return;
   freeing = true;
   while (doomed) {
-    ln_tensor *next = doomed, *base = next->base, *grad = next->grad;
+    ln_tensor *next = doomed, *base = next->base, *grad = next->grad, *rows = next->rows;
     doomed = (ln_tensor *)next->accumulator;
     free_tensor(next);
     if (grad) ln_tensor_release(grad);
+    if (rows) ln_tensor_release(rows);
     if (base) ln_tensor_release(base);
   }
   freeing = false;
@@ -194,7 +195,7 @@ static void free_owner(ln_tensor *t) {
 
 void ln_tensor_release(ln_tensor *t) {
   if (--t->refs) return;
-  if (t->base || t->grad)
+  if (t->base || t->grad || t->rows)
     free_owner(t);
   else
     free_tensor(t);

@@ -1,5 +1,5 @@
 /* optim.c - optimizer steps over all parameters in one call. Parameters without a gradient are passed over. */
-#include "../tensor.h"
+#include "index.h"
 
 #include <assert.h>
 #include <string.h>
@@ -10,7 +10,7 @@ static int ready_gradient(const ln_tensor *p, ln_tensor **out) { return ln_dense
 static int check_gradient(const char *op, const ln_tensor *p) {
   const ln_tensor *g = p->grad;
   if (!ln_is_float(p->dtype)) return ln_fail("%s: a parameter is %s; only floating dtypes can be optimized", op, ln_dtype_name(p->dtype));
-  if (!ln_same_shape(p, g) || g->device != p->device)
+  if (!ln_gradient_fits(p, g) || g->device != p->device)
     return ln_fail("%s: a parameter of shape %s has a gradient of shape %s or on another device (was its data replaced? set grad = nil then)", op,
                    ln_shape_text(p->shape, p->ndim), ln_shape_text(g->shape, g->ndim));
   return LN_OK;
@@ -58,6 +58,45 @@ static int run(const char *op, ln_tensor *p, ln_step *s) {
   return status;
 }
 
+/* -- Row-sparse gradients: the step is done on the rows that have one, taken out and put back -- */
+
+static ln_tensor *rows_at(ln_rule *r, ln_tensor *t, ln_tensor *rows) { return r_indexed(r, LN_OP_index_select, t, 0, rows, NULL); }
+
+static bool put_rows(ln_rule *r, ln_tensor *t, ln_tensor *values, ln_tensor *rows) {
+  return r_ok(r) && r_status(r, ln_run(LN_OP_index_put, (ln_tensor *const[3]){t, values, rows}, 3, NULL, true, NULL));
+}
+
+/* states: those of the parameter, NULL where the rule has none. */
+static void step_rows(ln_rule *r, ln_tensor *p, ln_step *s, ln_tensor *const *states) {
+  ln_tensor *sparse, *taken[LN_STEP_STATES];
+  if (!r_status(r, ln_sparse_compact(p->grad, &sparse))) return;
+  r_own(r, sparse);
+  ln_tensor *g = r_dense(r, sparse, p->dtype), *values = rows_at(r, p, sparse->rows);
+  for (int k = 0; k < LN_STEP_STATES; k++) {
+    taken[k] = states[k] ? rows_at(r, states[k], sparse->rows) : NULL;
+    s->states[k] = taken[k] ? taken[k]->data : NULL;
+  }
+  if (!r_ok(r)) return;
+  s->dtype = p->dtype;
+  s->n = values->numel;
+  s->p = values->data;
+  s->g = g->data;
+  KERNEL(r, optim_step, s);
+  put_rows(r, p, values, sparse->rows);
+  for (int k = 0; k < LN_STEP_STATES; k++)
+    if (taken[k]) put_rows(r, states[k], taken[k], sparse->rows);
+}
+
+static int run_on_rows(const char *op, ln_tensor *p, ln_step *s, ln_tensor *const *states) {
+  ln_rule r = {.row = ln_row(LN_OP_index_put), .name = op, .op = LN_OP_index_put, .device = p->device};
+  int former = ln_mode_set(ln_mode_get() & ~LN_MODE_GRAD);
+  r_begin(&r);
+  step_rows(&r, p, s, states);
+  r_end(&r);
+  ln_mode_set(former);
+  return r.status;
+}
+
 /* -- The rules -- */
 
 #define NAME_OF(i, name) #name " "
@@ -79,10 +118,13 @@ int ln_optim_step(const char *op, int rule, ln_tensor *const *params, ln_tensor 
   for (int i = 0; i < n; i++) {
     if (!params[i]->grad) continue;
     ln_step s = {.rule = rule};
-    for (int k = 0; k < LN_STEP_STATES; k++)
-      if (states[k]) s.states[k] = states[k][i]->data;
+    ln_tensor *own[LN_STEP_STATES];
+    for (int k = 0; k < LN_STEP_STATES; k++) {
+      own[k] = states[k] ? states[k][i] : NULL;
+      if (own[k]) s.states[k] = own[k]->data;
+    }
     memcpy(s.scalars, scalars + (int64_t)i * stride, sizeof s.scalars);
-    LN_TRY(run(op, params[i], &s));
+    LN_TRY(params[i]->grad->rows ? run_on_rows(op, params[i], &s, own) : run(op, params[i], &s));
   }
   return LN_OK;
 }

@@ -84,15 +84,49 @@ const char *LN_FN(scatter_add)(const ln_indexed *job) {
   return NULL;
 }
 
+#ifndef LN_INTEGER
+/* n elements of y become y + s * x. */
+static void add_scaled(char *y, const char *x, ln_t s, int dtype, int64_t n) {
+  ln_t LN_ALIGN sum[LN_BUFFER], row[LN_BUFFER];
+  const int64_t item = ln_cpu_size_of(dtype);
+  if (dtype == LN_T_DTYPE) {
+    ln_t *restrict v = (ln_t *)y;
+    const ln_t *restrict u = (const ln_t *)x;
+    for (int64_t i = 0; i < n; i++) v[i] += s * u[i];
+    return;
+  }
+  for (int64_t done = 0; done < n; done += LN_BUFFER, y += LN_BUFFER * item, x += LN_BUFFER * item) {
+    const int64_t m = n - done < LN_BUFFER ? n - done : LN_BUFFER;
+    LN_FN(load)(y, item, dtype, m, sum);
+    LN_FN(load)(x, item, dtype, m, row);
+    for (int64_t i = 0; i < m; i++) sum[i] += s * row[i];
+    LN_FN(store)(y, item, dtype, m, sum);
+  }
+}
+#endif
+
+/* Row from[i] of the source added to row id of the destination. */
+static inline void add_row(const ln_take *t, int64_t id, int64_t i) {
+  const int64_t item = ln_cpu_size_of(t->dtype), bytes = t->width * item;
+  char *y = t->out + id * bytes;
+  const char *x = t->in + (t->from ? t->from[i] : i) * bytes;
+#ifndef LN_INTEGER
+  if (t->scale) {
+    add_scaled(y, x, ((const ln_t *)t->scale)[i], t->dtype, t->width);
+    return;
+  }
+#endif
+  add_line(y, item, x, item, t->dtype, t->width);
+}
+
 const char *LN_FN(take_add)(const ln_take *t) {
-  int64_t item = ln_cpu_size_of(t->dtype), bytes = t->width * item;
   int threads = ln_cpu_threads(t->n * t->width, LN_GRAIN_LIGHT);
   if (threads > t->rows) threads = t->rows > 1 ? (int)t->rows : 1;
   LN_SHARE(threads, k, threads, 1, {
     int64_t low = t->rows * k / threads, high = t->rows * (k + 1) / threads;
     for (int64_t i = 0; i < t->n; i++) {
       int64_t id = t->ids[i];
-      if (id >= low && id < high && id != t->skip) add_line(t->out + id * bytes, item, t->in + i * bytes, item, t->dtype, t->width);
+      if (id >= low && id < high && id != t->skip) add_row(t, id, i);
     }
   });
   return NULL;
