@@ -111,7 +111,8 @@ end
 
 -- Does the class have a method of its own that is no other form of one of the classes above?
 local function is_own_method(owner, layer, name)
-  local parent = class.parent_of(owner)
+  local parent, known = class.parent_of(owner), type(rawget(owner, name)) == "function" and catalog.of(rawget(owner, name))
+  if known and known.name and known.name:match("([^.:]+):") ~= owner.__name then return false end
   return type(rawget(owner, name)) == "function" and not (parent and parent[name] ~= nil) and not (layer and name == "setup")
 end
 
@@ -170,6 +171,7 @@ local function collect()
     {"nn.utils.parametrizations.", lt.nn.utils.parametrizations},
     {"optim.", lt.optim},
     {"optim.lr_scheduler.", lt.optim.lr_scheduler},
+    {"optim.swa_utils.", lt.optim.swa_utils},
     {"metrics.", lt.metrics},
   }
   for _, package in ipairs(packages) do

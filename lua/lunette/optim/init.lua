@@ -11,4 +11,4 @@ for _, classes in ipairs{require("lunette.optim.rules"), require("lunette.optim.
   for name, class in each(classes) do optim[name] = class end
 end
 
-return arguments.strict(optim, "optim", {lr_scheduler = "lunette.optim.lr_scheduler"})
+return arguments.strict(optim, "optim", {lr_scheduler = "lunette.optim.lr_scheduler", swa_utils = "lunette.optim.swa_utils"})

@@ -164,10 +164,11 @@ end
 
 --- Declares a schedule: a class below LRScheduler with `methods`, of which `next_lr(self, group, i)` or `get_lr(self)` gives the rates, and
 -- `prepare(self, last_epoch)` completes and checks the fields before the first step. `doc` says what it does; `signature` names what stands between
--- `optimizer` and `last_epoch`; each becomes a field. `saved` names the fields of the state dict beside those that all schedules have.
-function Scheduler.declare(name, doc, signature, saved, methods)
+-- `optimizer` and `last_epoch`; each becomes a field. `saved` names the fields of the state dict beside those that all schedules have;
+-- `package`, where the class stands, if not in optim.lr_scheduler.
+function Scheduler.declare(name, doc, signature, saved, methods, package)
   local text = ("optimizer:any, %s, last_epoch:int>=-1=-1"):format(signature)
-  local owner = class.define("optim.lr_scheduler." .. name, {parent = Scheduler, doc = doc, takes = text})
+  local owner = class.define((package or "optim.lr_scheduler") .. "." .. name, {parent = Scheduler, doc = doc, takes = text})
   for key, method in each(methods) do owner[key] = method end
   owner.saved = appended(Scheduler.saved, saved)
   local names = arguments.read(name, text).names
