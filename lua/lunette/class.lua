@@ -106,6 +106,14 @@ function class.allocate(owner)
   return self
 end
 
+--- Makes an instance one of another class; it keeps its fields.
+function class.become(self, owner)
+  local internals, shared = getmetatable(self), shared_of(owner)
+  internals.__newindex, internals.__call = shared.newindex, shared.call
+  setmetatable(internals.__index, shared.fields)
+  setmetatable(internals, shared.internals)
+end
+
 --- The fields of an instance as a new table.
 function class.fields_of(self)
   local out = {}

@@ -27,10 +27,11 @@ take(require("lunette.nn.parameter"))
 nn.functional = require("lunette.nn.functional")
 
 for _, family in ipairs({"container", "linear", "conv", "pooling", "padding", "resize", "normalization", "dropout", "activation", "adaptive", "flatten",
-  "embedding", "loss", "recurrent", "attention", "transformer"}) do
+  "embedding", "loss", "recurrent", "attention", "transformer", "lazy"}) do
   take(require("lunette.nn." .. family))
 end
 
 return arguments.strict(nn, "nn", {
   init = "lunette.nn.init", utils = "lunette.nn.utils", parallel = "lunette.nn.parallel", DataParallel = "lunette.nn.parallel.layer",
+  modules = "lunette.nn.modules",
 })

@@ -157,6 +157,7 @@ end
 --- The text, with `tensor(` before it and what is not the default behind it.
 function printing.tostring(t)
   local p = pointer(t)
+  if bit.band(p.flags, C.LN_UNINITIALIZED) ~= 0 then return t.is_parameter and "<UninitializedParameter>" or "<UninitializedBuffer>" end
   local text = elements_text(t)
   local parts, suffix = {"tensor(" .. text}, suffixes(t, p)
   local last = #parts[1]:match("[^\n]*$") + 2 -- PyTorch, too, counts two more than there are

@@ -55,10 +55,12 @@ local function keys_of(object, where)
   return list
 end
 
+local UNINITIALIZED = tonumber(C.LN_UNINITIALIZED) -- the highest flag of a tensor
 local flatten
 
 local function flatten_value(value, name, found, above)
   if is_tensor(value) then
+    if value._p.flags >= UNINITIALIZED then fail(("save: %s is uninitialised; call the lazy module once first"):format(name)) end
     found.names[#found.names + 1], found.tensors[#found.tensors + 1] = name, value
   elseif type(value) ~= "table" then
     fail(("save: %s is no tensor but %s; safetensors holds tensors only"):format(name, describe(value)))

@@ -17,8 +17,16 @@ local FLOATS, BOOL = 3, tonumber(C.LN_BOOL) -- dtypes up to bfloat16 are floatin
 
 -- Fields ---------------------------------------------------------------------------------------------------------------------------------
 
+-- The highest of the flags.
+local UNINITIALIZED = tonumber(C.LN_UNINITIALIZED)
+
+local function no_shape()
+  fail("shape: an uninitialised parameter or buffer has no shape; call the lazy module once, which gives it one")
+end
+
 function fields.shape(t)
   local p = pointer(t)
+  if p.flags >= UNINITIALIZED then no_shape() end
   return Size.of(p.ndim, p.shape)
 end
 
@@ -47,6 +55,7 @@ end
 --- The shape, or the size of one dimension.
 function T.size(t, dim)
   local p = pointer(t)
+  if p.flags >= UNINITIALIZED then no_shape() end
   if dim == nil then return Size.of(p.ndim, p.shape) end
   return tonumber(p.shape[wrap_dim("size", dim, p.ndim)])
 end

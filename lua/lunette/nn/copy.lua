@@ -20,6 +20,7 @@ local function copy_tensor(t, memo)
   local new = t:detach():clone()
   if internals.is_parameter(t) then new = Parameter(new, t.requires_grad) elseif t.requires_grad then new:requires_grad_(true) end
   if internals.is_buffer(t) then new._p.flags = t._p.flags end
+  if internals.is_uninitialized(t) then internals.set_uninitialized(new) end
   if t.grad ~= nil then new.grad = t.grad:detach():clone() end
   memo[t.id] = new
   return new

@@ -104,19 +104,26 @@ local function read_tensors(list)
   return out
 end
 
-local function make_tensor(self, tensor, given)
+local function make_tensor(self, tensor, given, missing)
   if arguments.is_tensor(given[tensor.name]) then return given[tensor.name] end
   if not tensor.shape or tensor.condition and not evaluate(tensor.condition, self, given) then return nil end
   local dtype, shape = tensor.dtype or given.dtype or "float32", evaluate(tensor.shape, self, given)
-  return require("lunette.create").empty(shape, {dtype = dtype, device = given.device})
+  local unknown = missing and #shape > 0
+  return require("lunette.create").empty(unknown and {0} or shape, {dtype = dtype, device = given.device}), unknown
 end
+
+-- Of a lazy layer whatever has a shape waits for it.
+local function settled(t, unknown) return unknown and internals.set_uninitialized(t) or t end
 
 local function register_all(self, declaration, given)
   for _, tensor in ipairs(declaration.parameters) do
-    local t = make_tensor(self, tensor, given)
-    self:register_parameter(tensor.name, t ~= nil and (internals.is_parameter(t) and t or Parameter(t)) or nil)
+    local t, unknown = make_tensor(self, tensor, given, declaration.missing)
+    self:register_parameter(tensor.name, t ~= nil and settled(internals.is_parameter(t) and t or Parameter(t), unknown) or nil)
   end
-  for _, tensor in ipairs(declaration.buffers) do self:register_buffer(tensor.name, make_tensor(self, tensor, given)) end
+  for _, tensor in ipairs(declaration.buffers) do
+    local t, unknown = make_tensor(self, tensor, given, declaration.missing)
+    self:register_buffer(tensor.name, settled(t, unknown))
+  end
 end
 
 local function start(self, tensor)
@@ -124,6 +131,18 @@ local function start(self, tensor)
   if t == nil or not tensor.value then return end
   local value = evaluate(tensor.value, self)
   if type(value) == "number" then t.data:fill_(value) else value(t.data) end
+end
+
+--- Gives the uninitialised tensors of a lazy layer their shapes, and all their starting values, as in the class `owner`.
+local function materialize(self, owner)
+  local declaration = owner.__declaration()
+  for _, list in ipairs({declaration.parameters, declaration.buffers}) do
+    for _, tensor in ipairs(list) do
+      local t = self[tensor.name]
+      if internals.is_uninitialized(t) then internals.materialize(t, evaluate(tensor.shape, self)) end
+    end
+  end
+  self:reset_parameters()
 end
 
 -- What all layers can do -------------------------------------------------------------------------------------------------------------------
@@ -368,4 +387,4 @@ local function class_method(owner, name, given)
   catalog.add(owner[name], {name = "nn." .. title, doc = given.doc, complete = function(entry) entry.signature = signature() end})
 end
 
-return setmetatable({Layer = Layer, class_method = class_method}, {__call = function(_, ...) return declare(...) end})
+return setmetatable({Layer = Layer, class_method = class_method, materialize = materialize}, {__call = function(_, ...) return declare(...) end})

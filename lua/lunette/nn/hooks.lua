@@ -58,6 +58,17 @@ function hooks.remove(self, kind, fn)
   refresh(inner)
 end
 
+--- Takes the hooks that are `fn` off a module.
+function hooks.take_off(self, kind, fn)
+  local inner = getmetatable(self)
+  local own, kept = internals.own(inner, "hooks"), {}
+  for _, entry in ipairs(own[kind] or {}) do
+    if entry[1] ~= fn then kept[#kept + 1] = entry end
+  end
+  own[kind] = kept
+  refresh(inner)
+end
+
 local method = define.methods(Module, "nn.Module")
 
 method("register_forward_pre_hook", {

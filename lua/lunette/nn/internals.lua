@@ -23,6 +23,7 @@ local getmetatable, ipairs, rawget, rawset, tonumber, type = getmetatable, ipair
 local is_module, fail, describe = arguments.is_module, arguments.fail, arguments.describe
 
 local LN_PARAMETER, LN_BUFFER, LN_TRANSIENT = tonumber(C.LN_PARAMETER), tonumber(C.LN_BUFFER), tonumber(C.LN_TRANSIENT)
+local LN_UNINITIALIZED = tonumber(C.LN_UNINITIALIZED)
 
 local EMPTY = {}
 
@@ -43,6 +44,21 @@ internals.is_parameter = is_parameter
 
 local function is_buffer(x) return base.is_tensor(x) and band(x._p.flags, LN_BUFFER) ~= 0 end
 internals.is_buffer = is_buffer
+
+--- Has a tensor no shape yet (lazy.lua)?
+function internals.is_uninitialized(x) return base.is_tensor(x) and band(x._p.flags, LN_UNINITIALIZED) ~= 0 end
+
+--- A tensor without elements becomes one without a shape.
+function internals.set_uninitialized(t)
+  t._p.flags = bit.bor(t._p.flags, LN_UNINITIALIZED)
+  return t
+end
+
+--- Gives an uninitialised tensor its shape; where and as what it says itself unless device or dtype do. The elements are not set.
+function internals.materialize(t, shape, device, dtype)
+  t.data = require("lunette.create").empty(shape, {device = device or t.device, dtype = dtype or t.dtype})
+  t._p.flags = band(t._p.flags, bit.bnot(LN_UNINITIALIZED))
+end
 
 --- The internals of a module; `method` is named when `self` is none.
 local function of(self, method)

@@ -41,7 +41,7 @@ end
 function Module:_save_to_state_dict(destination, prefix, keep_vars)
   for _, name in ipairs(saved_names(self)) do
     local t = self[name]
-    destination[prefix .. name] = keep_vars and t or t.data
+    destination[prefix .. name] = (keep_vars or internals.is_uninitialized(t)) and t or t.data
   end
   if self.get_extra_state then destination[prefix .. EXTRA] = self:get_extra_state() end
 end
@@ -89,6 +89,13 @@ local function load_one(self, report, name, key, saved)
     report.errors[#report.errors + 1] = ("%s: a tensor is needed, not %s."):format(key, describe(saved))
     return
   end
+  if internals.is_uninitialized(saved) then
+    if not internals.is_uninitialized(t) then
+      report.errors[#report.errors + 1] = ("%s: the state dict has an uninitialised parameter or buffer, of a lazy module that was never called."):format(key)
+    end
+    return
+  end
+  if internals.is_uninitialized(t) then internals.materialize(t, saved.shape) end
   saved = fit(t, saved)
   if saved.shape ~= t.shape then
     report.errors[#report.errors + 1] = mismatch:format(key, tostring(saved.shape), tostring(t.shape))
