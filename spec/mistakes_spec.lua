@@ -38,8 +38,8 @@ local mistakes = {
     "matmul: expected tensors of one dtype, got float32 and float64 (convert one with :to(\"float32\"))"},
   {"two dtypes in a model", function() net(x:double()) end, "in 0: linear: expected tensors of one dtype, got float64 and float32 (convert one with :to(\"float64\"))"},
   {"a negative size of a layer", function() nn.Linear(-1, 3) end, "Linear: argument 'in_features' must be a whole number of at least 0, got -1"},
-  {"sparse gradients", function() nn.Embedding(3, 2, {sparse = true}) end, "Embedding: there are no sparse gradients; leave sparse = true out"},
-  {"sparse gradients of the function", function() nn.functional.embedding(lt.LongTensor{0}, x, {sparse = true}) end, "embedding: there are no sparse gradients"},
+  {"a computed weight with sparse gradients", function() nn.functional.embedding(lt.LongTensor{0}, lt.ones(2, 2, {requires_grad = true}) * 2, {sparse = true}) end,
+    "embedding: sparse = true needs a weight that is a leaf, such as a parameter; this one was computed"},
   {"an unknown form of gelu", function() nn.GELU("erf") end, "GELU: argument 'approximate' must be one of \"none\", \"tanh\""},
 }
 

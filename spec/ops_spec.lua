@@ -161,6 +161,17 @@ local structured = {
   index = {function(x) return x[{{0, 1, 1}, {2, 0, 0}}] end, {2, 3}},
   masked_fill = {function(x) return x:masked_fill(lt.tensor {true, false, true}, 2) end, {2, 3}},
   embedding = {function(w) return lt.embedding(w, lt.LongTensor {{0, 2}, {2, 1}}) end, {3, 2}},
+  embedding_dw_of_some = {function(dy, scale)
+    return ops.embedding_dw(dy, lt.LongTensor {0, 2, 2, 1}, lt.LongTensor {1, 0, 1, 1}, scale, {padding_idx = 1, rows = 3})
+  end, {2, 3}, {4}},
+  embedding_dot = {function(w, dy) return ops.embedding_dot(w, lt.LongTensor {{0, 2}}, dy) end, {3, 2}, {1, 2, 2}},
+  embedding_dot_of_some = {function(w, dy) return ops.embedding_dot(w, lt.LongTensor {0, 2, 2}, dy, lt.LongTensor {1, 1, 0}) end, {3, 2}, {2, 2}},
+  embedding_bag = {function(w, factors) return lt.embedding_bag(w, lt.LongTensor {0, 2, 2, 1}, lt.LongTensor {0, 1, 1}, factors, "sum") end, {3, 2}, {4}},
+  embedding_bag_with_padding = {function(w, factors)
+    return lt.embedding_bag(w, lt.LongTensor {0, 2, 2, 1, 1}, lt.LongTensor {0, 3, 4}, factors, "sum", {padding_idx = 2, include_last_offset = true})
+  end, {3, 2}, {5}},
+  embedding_bag_mean = {function(w) return lt.embedding_bag(w, lt.LongTensor {{0, 2}, {2, 1}}, {mode = "mean"}) end, {3, 2}},
+  embedding_bag_max = {function(w) return lt.embedding_bag(w, lt.LongTensor {0, 2, 2, 1}, lt.LongTensor {0, 3, 3}, {mode = "max"}) end, {3, 2}},
   conv2d = {function(x, w, b) return lt.conv2d(x, w, b, {stride = {2, 1}, padding = 1}) end, {1, 2, 4, 3}, {2, 2, 2, 3}, {2}},
   grouped_conv2d = {function(x, w) return lt.conv2d(x, w, nil, {groups = 2, dilation = 2}) end, {1, 2, 4, 4}, {2, 1, 2, 2}},
   max_pool2d = {function(x) return (lt.max_pool2d(x, 2)) end, {1, 2, 4, 4}},

@@ -181,6 +181,7 @@ end
 local PACKAGES = {
   nn = "lunette.nn", optim = "lunette.optim", data = "lunette.data", cuda = "lunette.cuda", linalg = "lunette.linalg", func = "lunette.nn.utils.stateless",
   metrics = "lunette.metrics",
+  SparseTensor = "lunette.sparse",
 }
 
 -- All names of lt in order.

@@ -135,6 +135,11 @@ local function given(word, position, run, wanted)
     for part in word:sub(2, -2):gmatch("[^,]+") do parts[#parts + 1] = given(part, position + #parts, run, wanted) end
     return parts
   end
+  if word:sub(1, 1) == "[" then
+    local list = {}
+    for number in word:gmatch("%-?%d+") do list[#list + 1] = tonumber(number) end
+    return lt.LongTensor(list)
+  end
   word = word:match("^[^@]+")
   local sizes, kind, number = word:match("^([%dx]+)([+%%*~?!^]?)(%d*)$")
   local shape, n = {}, 1

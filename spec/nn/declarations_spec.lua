@@ -97,6 +97,7 @@ end
 local by_specs = {
   device = true, dtype = true, -- of every layer alike: below
   init = true, -- a starting value: activation_spec.lua
+  _weight = true, -- starting values: embedding_spec.lua
   distance_function = true, -- a function: loss_spec.lua
 }
 

@@ -6,6 +6,7 @@ local arguments = require("lunette.arguments")
 local each = require("lunette.each")
 local protect = require("lunette.protect")
 local callbacks = require("lunette.autograd.callbacks")
+local gradients = require("lunette.autograd.tensor")
 local modes = require("lunette.autograd.modes")
 
 local C, ffi, T = base.C, base.ffi, base.T
@@ -25,7 +26,7 @@ local function taken(ask, engine, i)
   local p = block.outputs[0]
   give(block)
   check(status)
-  return wrap(p)
+  return gradients.as_gradient(wrap(p))
 end
 engine_calls.taken = taken
 
@@ -46,9 +47,10 @@ local function run_hooks(engine, hooks)
     local hook = hooks[number]
     local changed = hook and hook(gradient)
     if changed then
-      if not is_tensor(changed) then fail("a tensor hook returns nil or the new gradient, not a " .. type(changed)) end
+      local handle = gradients.handle_of(changed)
+      if not is_tensor(handle) then fail("a tensor hook returns nil or the new gradient, not a " .. type(changed)) end
       gradient = changed
-      answer(engine, 0, gradient)
+      answer(engine, 0, handle)
     end
   end
 end

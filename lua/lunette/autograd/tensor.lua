@@ -3,11 +3,25 @@
 local base = require("lunette.ffi")
 local arguments = require("lunette.arguments")
 local callbacks = require("lunette.autograd.callbacks")
+local class = require("lunette.class")
 local Handle = require("lunette.handle")
 
 local C, ffi, T, fields, setters = base.C, base.ffi, base.T, base.fields, base.setters
 local check, fail, wrap, pointer, is_tensor, take, give = base.check, base.fail, base.wrap, base.pointer, base.is_tensor, base.take, base.give
 local type, tonumber = type, tonumber
+
+-- Gradients that are row-sparse: a SparseTensor in Lua, a handle for C -----------------------------------------------------------------------
+
+local function as_gradient(handle)
+  if type(handle) == "nil" or handle._p.rows == nil then return handle end
+  return require("lunette.sparse").around(handle)
+end
+
+local function handle_of(value)
+  if type(value) ~= "userdata" then return value end
+  local SparseTensor = require("lunette.sparse")
+  return class.isinstance(value, SparseTensor) and value.handle or value
+end
 
 -- Leaves and their gradients -------------------------------------------------------------------------------------------------------------
 
@@ -42,7 +56,7 @@ function fields.grad(t)
   local grad = block.outputs[0]
   give(block)
   check(status)
-  return wrap(grad)
+  return as_gradient(wrap(grad))
 end
 
 --- "MulBackward0", nil for a leaf.
@@ -54,9 +68,13 @@ function fields.grad_fn(t)
 end
 
 function setters.grad(t, value)
-  if value ~= nil and not is_tensor(value) then fail("grad: a tensor or nil is expected, got " .. type(value)) end
-  check(C.ln_tensor_set_grad(pointer(t), is_tensor(value) and pointer(value) or nil))
+  local given = handle_of(value)
+  if value ~= nil and not is_tensor(given) then fail("grad: a tensor or nil is expected, got " .. type(value)) end
+  check(C.ln_tensor_set_grad(pointer(t), is_tensor(given) and pointer(given) or nil))
 end
+
+--- Is it a SparseTensor? A tensor is none.
+function fields.is_sparse() return false end
 
 function setters.requires_grad(t, value)
   if type(value) ~= "boolean" then fail("requires_grad: a boolean is expected, got " .. type(value)) end
@@ -93,3 +111,5 @@ function T.register_hook(t, hook)
   list[number] = hook
   return Handle(function() list[number] = nil end)
 end
+
+return {as_gradient = as_gradient, handle_of = handle_of}

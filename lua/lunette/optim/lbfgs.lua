@@ -23,7 +23,11 @@ end
 
 local function flat_gradient(self)
   local group, parts = self.param_groups[1], {}
-  for i, p in ipairs(group.params) do parts[i] = p.grad and p.grad:detach():reshape(-1) or create.zeros_like(p.data):view(-1) end
+  for i, p in ipairs(group.params) do
+    local g = p.grad
+    if g and g.is_sparse then g = g:to_dense() end
+    parts[i] = g and g:detach():reshape(-1) or create.zeros_like(p.data):view(-1)
+  end
   local g = ops.cat(parts, 0)
   return group.maximize and g:neg() or g
 end

@@ -20,6 +20,7 @@ local function define(name, doc, signature)
     modes.no_grad(function()
       for _, p in ipairs(group.params) do
         local g = p.grad
+        if g and g.is_sparse then self:refuse_sparse() end
         if g then self:update(group, p.data, group.maximize and g:detach():neg() or g:detach(), self:state_of(p)) end
       end
     end)

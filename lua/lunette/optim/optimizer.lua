@@ -24,8 +24,12 @@ local Optimizer = class.define("optim.Optimizer", {
 local function refuse(self, format, ...) fail(("%s: " .. format):format(self.class.__name, ...)) end
 Optimizer.refuse = refuse
 
+--- Says that the class takes no row-sparse gradients; `instead`: what else to do.
+function Optimizer:refuse_sparse(instead) fail(("%s does not support sparse gradients%s"):format(self.class.__name, instead or "")) end
+
 -- What declared classes may have (rule.lua, matrices.lua).
 Optimizer.check, Optimizer.fill, Optimizer.advance, Optimizer.update = false, false, false, false
+Optimizer.rows, Optimizer.only_rows, Optimizer.instead = false, false, false
 
 -- Groups ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -64,7 +68,7 @@ local function check_unique(self, new)
 end
 
 -- What schedules note in a group.
-local SCHEDULED = {initial_lr = true, max_lr = true, min_lr = true, max_momentum = true, base_momentum = true}
+local SCHEDULED = {initial_lr = true, max_lr = true, min_lr = true, max_momentum = true, base_momentum = true, swa_lr = true}
 
 -- The names that a group may hold: the options of the optimizer, `params` and their names, and what schedules note.
 local function check_option(self, key)

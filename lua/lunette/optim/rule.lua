@@ -8,6 +8,7 @@ local Optimizer = require("lunette.optim.optimizer")
 
 local C, describe, type, ipairs = base.C, arguments.describe, type, ipairs
 
+local UNINITIALIZED = tonumber(C.LN_UNINITIALIZED) -- the highest flag
 local STATES, SCALARS = 3, 10 -- the most that a rule has (ln_optim_step)
 
 -- The rules by name: their number, the names of their states, and of their scalars with the index of each.
@@ -70,6 +71,21 @@ local function fill_scalars(self, block, group, i, t)
   block.last, block.last_step, block.last_fresh = i, t, fresh
 end
 
+-- Refuses parameters without a shape, row-sparse gradients where the rule does not go by rows, and others where it must.
+local function check_params(self, group, params, n)
+  local rows = self.class.rows
+  for i = 0, n - 1 do
+    local g = params[i].grad
+    if params[i].flags >= UNINITIALIZED then self:refuse("parameter %d is uninitialised; call the lazy module once before the first step", i) end
+    if g ~= nil and g.rows ~= nil then
+      if not rows then self:refuse_sparse(self.class.instead) end
+      rows(self, group)
+    elseif g ~= nil and self.class.only_rows then
+      arguments.fail(self.class.__name .. " does not support dense gradients, please consider Adam instead")
+    end
+  end
+end
+
 function RuleOptimizer:step_group(group)
   local class = self.class
   local layout = layout_of(self, group)
@@ -77,6 +93,7 @@ function RuleOptimizer:step_group(group)
   local params, states, n = block.params, block.states, block.n
   if not block.scalars then block.scalars = ffi.new("double[?]", n * SCALARS) end
   block.last = nil
+  check_params(self, group, params, n)
   for i = 1, n do
     if params[i - 1].grad ~= nil then fill_scalars(self, block, group, i, next_step(self, states[i])) end
   end
@@ -112,6 +129,8 @@ end
 --     numbers    {name = value or option}: numbers in the state of a parameter beside `step`, and what they begin with
 --     advance    advance(group, t, state) brings those numbers on, after the step
 --     counts     false: the state has no `step`
+--     rows       rows(self, group): row-sparse gradients are taken, a step moving the rows that have one; it refuses options that do not go with them.
+--     only_rows  no others are; instead: what is said where none are
 --     check      check(self, group) refuses options that do not go together
 function RuleOptimizer.declare(name, doc, signature, declaration)
   rules = rules or read_rules()

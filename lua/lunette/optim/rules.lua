@@ -23,12 +23,21 @@ local function betas(k, group)
   k.fresh1, k.beta2, k.fresh2 = 1 - group.betas[1], group.betas[2], 1 - group.betas[2]
 end
 
+-- What shrinks every row would leave nothing sparse.
+local function no_decay(self, group)
+  if group.weight_decay ~= 0 then self:refuse("weight_decay option is not compatible with sparse gradients") end
+end
+
 declare("SGD", "Stochastic gradient descent, with momentum (Sutskever et al., 2013), Nesterov's form, dampening and weight decay.",
   "lr:number>=0=1e-3, momentum:number>=0=0, dampening:number=0, weight_decay:number>=0=0, nesterov:bool=false" .. MAXIMIZE, {
   rule = "sgd", counts = false,
   optional = {momentum_buffer = function(group) return group.momentum ~= 0 end},
   check = function(self, group)
     if group.nesterov and (group.momentum <= 0 or group.dampening ~= 0) then self:refuse("nesterov needs a momentum above 0 and no dampening") end
+  end,
+  rows = function(self, group)
+    if group.momentum ~= 0 then self:refuse("momentum does not go with sparse gradients") end
+    no_decay(self, group)
   end,
   fill = function(k, group, _, _, fresh)
     common(k, group)
@@ -42,7 +51,7 @@ for _, name in ipairs{"Adam", "AdamW"} do
     or "Adam (Kingma and Ba, 2015), with AMSGrad (Reddi et al., 2018)."
   declare(name, doc, "lr:number>=0=1e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_decay:number>=0=" .. (decoupled and "1e-2" or "0")
     .. ", amsgrad:bool=false" .. MAXIMIZE .. (decoupled and "" or ", decoupled_weight_decay:bool=false"), {
-      rule = "adam",
+      rule = "adam", instead = ", please consider SparseAdam instead",
       optional = {max_exp_avg_sq = function(group) return group.amsgrad end},
       fill = function(k, group, t)
         common(k, group, decoupled or group.decoupled_weight_decay)
@@ -51,6 +60,17 @@ for _, name in ipairs{"Adam", "AdamW"} do
       end,
     })
 end
+
+declare("SparseAdam", "Adam for the sparse gradients of embeddings: a step moves the rows that have one, and only their means.",
+  "lr:number>0=1e-3, " .. BETAS .. "eps:number>0=1e-8, maximize:bool=false", {
+  rule = "adam", rows = function() end, only_rows = true,
+  optional = {max_exp_avg_sq = function() return false end},
+  fill = function(k, group, t)
+    k.sign, k.decay, k.shrink, k.eps = group.maximize and -1 or 1, 0, 1, group.eps
+    betas(k, group)
+    k.size, k.root2 = group.lr * sqrt(1 - group.betas[2] ^ t) / (1 - group.betas[1] ^ t), 1
+  end,
+})
 
 declare("Adamax", "Adamax (Kingma and Ba, 2015): Adam with the infinity norm.",
   "lr:number>=0=2e-3, " .. BETAS .. "eps:number>=0=1e-8, weight_decay:number>=0=0" .. MAXIMIZE, {
@@ -101,7 +121,7 @@ declare("RAdam", "RAdam (Liu et al., 2020): Adam that begins without the varianc
 declare("Adagrad", "Adagrad (Duchi et al., 2011).",
   "lr:number>=0=1e-2, lr_decay:number>=0=0, weight_decay:number>=0=0, initial_accumulator_value:number>=0=0, eps:number>=0=1e-10"
   .. MAXIMIZE, {
-    rule = "adagrad", initial = {sum = "initial_accumulator_value"},
+    rule = "adagrad", initial = {sum = "initial_accumulator_value"}, rows = no_decay,
     fill = function(k, group, t)
       common(k, group)
       k.size = group.lr / (1 + (t - 1) * group.lr_decay)

@@ -3,7 +3,11 @@
  * A bag is computed a block of columns at a time, whose results stay in registers or in the first cache while the rows pass by. */
 #include "../../cpu.h"
 
-#define COLUMNS 64 /* of a block */
+#define COLUMNS (256 / (int64_t)sizeof(ln_t)) /* of a block: as many as stay in registers */
+#define AHEAD 8                               /* rows that are fetched before they are needed */
+
+/* Columns of any alignment. */
+typedef ln_t part __attribute__((vector_size(64), aligned(sizeof(ln_t)), may_alias));
 
 typedef struct bag {
   int64_t first, end; /* of ids */
@@ -26,7 +30,34 @@ static int64_t counted(const ln_bag *w, bag b) {
   return n;
 }
 
-static inline __attribute__((always_inline)) void add_rows(const ln_bag *w, bag b, const char *table, int64_t m, ln_t *restrict sum) {
+/* Whole blocks of this compute type. `plain`: no row is skipped or scaled. */
+static inline __attribute__((always_inline)) void add_blocks(const ln_bag *w, bag b, const char *table, ln_t *restrict sum, bool plain) {
+  const ln_t *scale = w->scale;
+  const int64_t *ids = w->ids, bytes = w->width * (int64_t)sizeof(ln_t), last = w->n - 1;
+  part s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
+  for (int64_t i = b.first; i < b.end; i++) {
+    const char *later = table + ids[i + AHEAD < last ? i + AHEAD : last] * bytes;
+    for (int line = 0; line < 4; line++) __builtin_prefetch(later + 64 * line);
+    if (!plain && ids[i] == w->skip) continue;
+    const part *x = (const part *)(table + ids[i] * bytes);
+    if (plain) {
+      s0 += x[0];
+      s1 += x[1];
+      s2 += x[2];
+      s3 += x[3];
+      continue;
+    }
+    const ln_t s = scale ? scale[i] : 1;
+    s0 += s * x[0];
+    s1 += s * x[1];
+    s2 += s * x[2];
+    s3 += s * x[3];
+  }
+  const part all[4] = {s0, s1, s2, s3};
+  memcpy(sum, all, sizeof all);
+}
+
+static void add_rows(const ln_bag *w, bag b, const char *table, int64_t m, ln_t *restrict sum) {
   const ln_t *scale = w->scale;
   const int64_t bytes = w->width * ln_cpu_size_of(w->dtype);
   ln_t LN_ALIGN room[COLUMNS];
@@ -63,8 +94,11 @@ static void block(const ln_bag *w, int64_t b, bag at, int64_t count, int64_t col
     for (int64_t c = 0; c < m; c++) best[c] = -1;
     largest_rows(w, at, column, m, y, best);
     if (w->best) memcpy(w->best + b * w->width + column, best, sizeof *best * (size_t)m);
-  } else if (m == COLUMNS) {
-    add_rows(w, at, w->in + column * item, COLUMNS, y);
+  } else if (m == COLUMNS && w->dtype == LN_T_DTYPE) {
+    if (w->skip < 0 && !w->scale)
+      add_blocks(w, at, w->in + column * item, y, true);
+    else
+      add_blocks(w, at, w->in + column * item, y, false);
   } else {
     add_rows(w, at, w->in + column * item, m, y);
   }

@@ -1,4 +1,4 @@
---- Embedding as a function.
+--- Embedding and EmbeddingBag as functions.
 
 local arguments = require("lunette.arguments")
 local integers = require("lunette.nn.functional.integers")
@@ -9,42 +9,51 @@ local fail = arguments.fail
 -- Rows of weight that are looked up and longer than max_norm are shortened, in place.
 local function shorten_rows(weight, ids, max_norm, norm_type)
   local index = ids:reshape(-1)
+  if index:numel() == 0 then return end
   local rows_used = weight.data:index_select(0, index)
   local norms = rows_used:norm(norm_type, 1, true)
   weight.data[index] = ops.where(norms:gt(max_norm), rows_used * (max_norm / (norms + 1e-7)), rows_used)
 end
 
--- The same values, with gradients divided by how often their id occurs.
-local function share_gradient(y, ids, n)
-  local index = ids:reshape(-1)
-  local create = require("lunette.create")
-  local counts = create.zeros({n}, {dtype = y.dtype, device = y.device})
-  counts = counts:index_add(0, index, create.ones({index:numel()}, {dtype = y.dtype, device = y.device}))
-  local share = counts:index_select(0, index):reciprocal():view(ids.shape):unsqueeze(-1)
-  return y * share + (y * (1 - share)):detach()
-end
-
-local function padding_row(padding_idx, n)
+-- The row for the operator, -1 for none; `name` is the function's.
+local function padding_row(name, padding_idx, n)
   if padding_idx == nil then return -1 end
   if padding_idx < -n or padding_idx >= n then
-    fail(("embedding: padding_idx %d is out of range for %d rows (ids start at 0)"):format(padding_idx, n))
+    fail(("%s: padding_idx %d is out of range for %d rows (ids start at 0)"):format(name, padding_idx, n))
   end
   return padding_idx < 0 and padding_idx + n or padding_idx
 end
 
+-- Checks the table; how many rows it has.
+local function rows_of(name, weight)
+  if weight._p.ndim ~= 2 then fail(("%s: weight must have 2 dimensions, not shape %s"):format(name, tostring(weight.shape))) end
+  return tonumber(weight._p.shape[0])
+end
+
 return function(_, define)
   define("embedding", {
-    doc = "Rows of weight at the ids input; the row padding_idx gets no gradient, rows longer than max_norm are first shortened in place. "
-      .. "Gradients are dense: sparse = true is refused.",
-    takes = "input:tensor, weight, padding_idx?, max_norm:number?, norm_type:number=2, scale_grad_by_freq:bool=false, sparse:bool=false",
+    doc = "Rows of weight at the ids input; the row padding_idx gets no gradient, rows longer than max_norm are first shortened in place; scale_grad_by_freq "
+      .. "divides gradients by how often their id occurs, sparse makes that of weight a SparseTensor.",
+    takes = "input:tensor, weight, padding_idx?, max_norm:number?, norm_type:number=2, scale_grad_by_freq, sparse",
     call = function(ids, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-      if sparse then fail("embedding: there are no sparse gradients; leave sparse = true out") end
       ids = integers("embedding", "ids", ids)
-      if weight._p.ndim ~= 2 then fail(("embedding: weight must have 2 dimensions, not shape %s"):format(tostring(weight.shape))) end
-      if max_norm and ids:numel() > 0 then shorten_rows(weight, ids, max_norm, norm_type) end
-      local y = ops.embedding(weight, ids, padding_row(padding_idx, tonumber(weight._p.shape[0])))
-      if scale_grad_by_freq and y.requires_grad and ids:numel() > 0 then return (share_gradient(y, ids, weight.shape[0])) end
-      return y
+      local padding = padding_row("embedding", padding_idx, rows_of("embedding", weight))
+      if max_norm then shorten_rows(weight, ids, max_norm, norm_type) end
+      return (ops.embedding(weight, ids, padding, scale_grad_by_freq, sparse))
+    end,
+  })
+
+  define("embedding_bag", {
+    doc = "Sums, means or maxima of bags of rows of weight: each row of a matrix input is a bag, of a vector bag b begins at offsets[b] (with include_last_offset the "
+      .. "last offset is an end). Rows at padding_idx do not count, a bag of none is 0; per_sample_weights multiplies the rows of a sum; max_norm, "
+      .. "scale_grad_by_freq and sparse as in embedding.",
+    takes = "input:tensor, weight, offsets, max_norm:number?, norm_type:number=2, scale_grad_by_freq, mode=mean, sparse, per_sample_weights, include_last_offset, "
+      .. "padding_idx?",
+    call = function(ids, weight, offsets, max_norm, norm_type, scale_grad_by_freq, mode, sparse, factors, include_last_offset, padding_idx)
+      ids = integers("embedding_bag", "ids", ids)
+      local padding = padding_row("embedding_bag", padding_idx, rows_of("embedding_bag", weight))
+      if max_norm then shorten_rows(weight, ids, max_norm, norm_type) end
+      return (ops.embedding_bag(weight, ids, offsets, factors, mode, padding, include_last_offset, scale_grad_by_freq, sparse))
     end,
   })
 end
