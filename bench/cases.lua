@@ -224,6 +224,14 @@ local function loop_cases()
     local table_, ids = lt.rand(10000, 256), lt.randint(0, 10000, {64, 64})
     return function() return F.embedding(ids, table_) end
   end)
+  case("bags", function()
+    local table_, ids = lt.rand(10000, 64), lt.randint(0, 10000, {512, 50})
+    return function() return F.embedding_bag(ids, table_) end
+  end)
+  case("bags backward", function()
+    local table_, ids, g = lt.rand(10000, 64, {requires_grad = true}), lt.randint(0, 10000, {512, 50}), lt.randn(512, 64)
+    return function() return lt.autograd.grad(F.embedding_bag(ids, table_), table_, {grad_outputs = g}) end
+  end)
 end
 
 -- The corners of 2 x 2 windows as positions in a plane.

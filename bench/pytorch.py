@@ -191,6 +191,10 @@ def loop_cases():
     x = torch.randn(1048576, requires_grad=True)
     case("gelu 1M backward", gelu_backward, F.gelu(x), x, lambda: torch.randn(1048576))
     case("embedding", F.embedding, lambda: torch.randint(0, 10000, (64, 64)), lambda: torch.rand(10000, 256))
+    ids = torch.randint(0, 10000, (512, 50))
+    case("bags", F.embedding_bag, ids, lambda: torch.rand(10000, 64))
+    case("bags backward", lambda t, g: torch.autograd.grad(F.embedding_bag(ids, t), t, g), lambda: torch.rand(10000, 64, requires_grad=True),
+         lambda: torch.randn(512, 64))
 
 
 def corners(shape):

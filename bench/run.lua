@@ -81,6 +81,8 @@ local GROUPS = {
     {"gelu 1M", "gelu, 2^20"},
     {"gelu 1M backward", "gelu, 2^20, its gradient"},
     {"embedding", "embedding, 64 x 64 of 10^4 x 256"},
+    {"bags", "embedding_bag, 512 means of 50 of 10^4 x 64"},
+    {"bags backward", "the same, with its gradient"},
   },
   {name = "functions"},
   {name = "start", {"start", "import to first tensor"}},

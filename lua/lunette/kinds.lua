@@ -47,6 +47,11 @@ local function is_module(x)
   return meta ~= nil and meta.is_lunette_module == true
 end
 
+local function is_instance(x)
+  local meta = type(x) == "userdata" and getmetatable(x)
+  return meta and meta.is_lunette_instance == true
+end
+
 local function is_packed(x)
   local meta = type(x) == "userdata" and getmetatable(x)
   return meta and meta.is_lunette_instance and meta.class.is_packed == true
@@ -266,9 +271,11 @@ function kinds.describe(value)
   if kind == "nil" or kind == "number" or kind == "boolean" then return tostring(value) end
   if kind == "string" then return "the string " .. literal(value, 0) end
   if rawequal(value, None) then return "lt.None" end
+  if is_tensor(value) and value._p.flags >= require("lunette.ffi").C.LN_UNINITIALIZED then return "an uninitialised parameter or buffer" end
   if is_tensor(value) then return ("a tensor of shape %s and dtype %s"):format(tostring(value.shape), value.dtype) end
   if is_size(value) then return "the Size " .. tostring(value) end
   if is_module(value) then return "a module " .. value.class.__name end
+  if is_instance(value) then return "a " .. value.class.__name end
   if kind == "cdata" then return tonumber(value) and tostring(value) or "a cdata" end
   if kind == "table" and getmetatable(value) == nil and #value > 0 then
     return ("the array %s%s"):format(literal(value, 0), #value > SHOWN and (" of %d entries"):format(#value) or "")

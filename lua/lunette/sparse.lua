@@ -8,7 +8,7 @@ local define = require("lunette.define")
 local Size = require("lunette.size").Size
 
 local C, check, wrap, pointer, take, give, fail = base.C, base.check, base.wrap, base.pointer, base.take, base.give, arguments.fail
-local bit, tonumber, tostring, type = bit, tonumber, tostring, type
+local bit, getmetatable, rawset, tonumber, tostring, type = bit, getmetatable, rawset, tonumber, tostring, type
 
 local COALESCED = tonumber(C.LN_COALESCED)
 
@@ -21,10 +21,12 @@ local SparseTensor = class.define("lt.SparseTensor", {
 
 function SparseTensor.__init() fail("SparseTensor: it is made by backward alone") end
 
--- What is missing is said so: most of what tensors can do is not here.
+-- What is missing is said so: most of what tensors can do is not here. Fields are read only.
 function SparseTensor.__shared(owner, shared)
+  function shared.newindex(_, key) fail(("a SparseTensor cannot be assigned to: '%s'"):format(tostring(key))) end
   shared.fields = {
     __index = function(_, key)
+      if type(key) == "number" then fail("a SparseTensor cannot be indexed; to_dense() makes it a tensor") end
       local value = owner[key]
       if value == nil and type(key) == "string" and key:find("^%w") then
         fail(("a SparseTensor has no '%s'; to_dense() makes it a tensor that has all"):format(key))
@@ -53,15 +55,25 @@ local function joined(values, rows, n_rows, is_coalesced)
   return wrap(out)
 end
 
---- The object around a handle whose tensor has rows.
-function SparseTensor.around(handle)
-  local self = class.allocate(SparseTensor)
-  self.handle = handle
-  local p = pointer(handle)
-  self.is_sparse, self.requires_grad, self.dtype, self.device = true, false, base.dtype_name[p.dtype], base.device_name(p.device)
-  self.shape = Size{tonumber(p.n_rows), tonumber(p.shape[1])}
+-- Makes an object one around a handle whose tensor has rows.
+local function set(self, handle)
+  local fields, p = getmetatable(self).__index, pointer(handle)
+  rawset(fields, "handle", handle)
+  rawset(fields, "is_sparse", true)
+  rawset(fields, "requires_grad", false)
+  rawset(fields, "dtype", base.dtype_name[p.dtype])
+  rawset(fields, "device", base.device_name(p.device))
+  rawset(fields, "shape", Size{tonumber(p.n_rows), tonumber(p.shape[1])})
   return self
 end
+
+--- The object around a handle whose tensor has rows.
+function SparseTensor.around(handle) return set(class.allocate(SparseTensor), handle) end
+
+-- lt.deepcopy makes a copy by itself.
+function SparseTensor.__uncopied() return true end
+
+function SparseTensor:__copied(original) set(self, original:clone().handle) end
 
 local function values_of(self) return made(C.ln_tensor_alias, pointer(self.handle)) end
 local function rows_of(self) return made(C.ln_sparse_rows, pointer(self.handle)) end
@@ -143,8 +155,7 @@ method("norm", {
 method("zero_", {
   doc = "Drops all rows.",
   call = function(self)
-    self.handle = joined(values_of(self):narrow(0, 0, 0):clone(), rows_of(self):narrow(0, 0, 0):clone(), self.shape[0], true)
-    return self
+    return set(self, joined(values_of(self):narrow(0, 0, 0):clone(), rows_of(self):narrow(0, 0, 0):clone(), self.shape[0], true))
   end,
 })
 

@@ -69,7 +69,7 @@ end
 
 function setters.grad(t, value)
   local given = handle_of(value)
-  if value ~= nil and not is_tensor(given) then fail("grad: a tensor or nil is expected, got " .. type(value)) end
+  if value ~= nil and not is_tensor(given) then fail("grad: a tensor or nil is expected, got " .. arguments.describe(value)) end
   check(C.ln_tensor_set_grad(pointer(t), is_tensor(given) and pointer(given) or nil))
 end
 
