@@ -67,6 +67,14 @@ describe("embedding_bag", function()
     lt.set_num_threads(former)
   end)
 
+  it("counts a negative padding_idx from the end, as embedding does", function()
+    local w, index = table_of(), ids{{0, 4}, {4, 2}}
+    assert.is_true(lt.equal(F.embedding_bag(index, w, {padding_idx = 4}), F.embedding_bag(index, w, {padding_idx = -1})))
+    assert.is_true(lt.equal(F.embedding_bag(index, w, {padding_idx = -1})[0], w[0]))
+    F.embedding(index, w, -1):sum():backward()
+    assert.are.equal(0, w.grad[4]:abs():sum():item())
+  end)
+
   it("refuses what does not go together", function()
     local w = table_of()
     refuses("embedding_bag: offsets must be given for indices of shape {2}", function() F.embedding_bag(ids{0, 1}, w) end)
