@@ -447,9 +447,9 @@ enum ln_lapack_kind {
   LN_LAPACK_CHOLESKY,   /* the lower triangle of a [n, n] becomes its factor */
   LN_LAPACK_QR,         /* a [m, n] becomes R and the reflectors, b [r] their factors */
   LN_LAPACK_Q,          /* a [m, n], of which k columns are reflectors with factors b [k], becomes Q */
-  LN_LAPACK_SVD,        /* a [m, n] is lost; b [r] the singular values, with `vectors` u [m, k] and v [r or n, n], k being r or m */
-  LN_LAPACK_EIGH,       /* a [n, n], of which the lower triangle is looked at, becomes the eigenvectors, with `vectors`; b [n] the eigenvalues */
-  LN_LAPACK_LSTSQ       /* a [m, n] is lost; b [m or n, k] becomes the solution of least squares, ranks [1] the rank where singular values, or pivots
+  LN_LAPACK_SVD,        /* a [m, n] is lost; b [r] the singular values, with `vectors` u [m, r] and v [r, n], where `full` u [m, m] and v [n, n] */
+  LN_LAPACK_EIGH, /* a [n, n], of which the lower triangle is looked at, becomes the eigenvectors, with `vectors`; b [n] the eigenvalues; NaN of what is not finite */
+  LN_LAPACK_LSTSQ /* a [m, n] is lost; b [m or n, k] becomes the solution of least squares, ranks [1] the rank where singular values, or pivots
                            of R, below rcond times the largest count as 0 */
 };
 
@@ -462,7 +462,8 @@ typedef struct ln_lapack {
   char *a, *b, *u, *v;
   int32_t *pivots;
   int64_t *ranks;
-  bool upper, unit, vectors; /* triangular: which triangle, with ones on its diagonal */
+  bool upper, unit; /* which triangle, with ones on its diagonal */
+  bool vectors, full;
   double rcond;
   int64_t failed;
   int reason;

@@ -114,6 +114,7 @@ end
 local SIZES = lt.LongTensor{3, 2, 1}:to("cpu") -- sequences in each step of packed ones
 local ROWS = sample({low = 0.3, high = 1.7}, {2, 5}, 2) -- what a first input of this shape is
 local EYE = lt.eye(3, {dtype = "float64"})
+local APART = lt.tensor({{4, 0, 1}, {0, 7, 0}, {1, 0, 12}, {2, 1, 0}}, {dtype = "float64"}) -- singular values of what is added to it differ
 
 --- name -> function of float64 inputs, and the shapes of these.
 local structured = {
@@ -134,6 +135,52 @@ local structured = {
   vectors = {function(a, b) return a:matmul(b) end, {3}, {3}},
   addmm = {function(c, a, b) return lt.addmm(c, a, b, 0.5, 2) end, {2}, {3, 2}, {2, 2}},
   linear = {function(x, w, b) return lt.linear(x, w, b) end, {2, 2, 3}, {4, 3}, {4}},
+  outer = {function(a, b) return lt.outer(a, b) end, {2}, {3}},
+  addmv = {function(c, a, b) return lt.addmv(c, a, b, 0.5, 2) end, {1}, {2, 3}, {3}},
+  addr = {function(c, a, b) return lt.addr(c, a, b, 0.5, 2) end, {3}, {2}, {3}},
+  addbmm = {function(c, a, b) return lt.addbmm(c, a, b, 0.5, 2) end, {2}, {2, 2, 3}, {2, 3, 2}},
+  kron = {function(a, b) return lt.kron(a, b) end, {2, 3}, {2}},
+  cross = {function(a, b) return lt.cross(a, b) end, {2, 3}, {2, 3}},
+  linalg_cross = {function(a, b) return lt.linalg.cross(a, b, 0) end, {3, 1}, {3, 2}},
+  linalg_vecdot = {function(a, b) return lt.linalg.vecdot(a, b) end, {2, 3}, {3}},
+  matrix_power = {function(x) return lt.matrix_power(x, 5) end, {2, 3, 3}},
+  matrix_power_of_inverses = {function(x) return lt.matrix_power(x + EYE, -2) end, {3, 3}},
+  einsum = {function(a, b, c) return lt.einsum("bij,bjk,k->bi", a, b, c) end, {2, 3, 2}, {2, 2, 2}, {2}},
+  einsum_of_diagonals = {function(a, b) return lt.einsum("...ii,i->i...", a, b) end, {2, 3, 3}, {3}},
+  tensordot = {function(a, b) return lt.tensordot(a, b, {{0, 2}, {1, 0}}) end, {2, 3, 2}, {2, 2}},
+  linalg_inv = {function(x) return lt.linalg.inv(x + EYE) end, {2, 3, 3}},
+  linalg_det = {function(x) return lt.linalg.det(x + EYE) end, {2, 3, 3}},
+  linalg_slogdet = {function(x) return (select(2, lt.linalg.slogdet(x + EYE))) end, {2, 3, 3}},
+  logdet = {function(x) return lt.logdet(x:matmul(x:t()) + EYE) end, {3, 3}},
+  linalg_cholesky = {function(x) return lt.linalg.cholesky(x:matmul(x:transpose(-1, -2)) + EYE) end, {2, 3, 3}},
+  linalg_cholesky_upper = {function(x) return lt.linalg.cholesky(x:matmul(x:t()) + EYE, {upper = true}) end, {3, 3}},
+  cholesky_solve = {function(b, l) return lt.cholesky_solve(b, l:tril()) end, {3, 2}, {3, 3}},
+  cholesky_solve_upper = {function(b, l) return lt.cholesky_solve(b, l:triu(), true) end, {3, 2}, {3, 3}},
+  linalg_svd = {function(x)
+    local u, s, v = lt.linalg.svd(x + APART, false)
+    return lt.cat({(u * u):flatten(), s:flatten(), (v * v):flatten(), u:narrow(-1, 0, 1):matmul(v:narrow(-2, 0, 1)):flatten()})
+  end, {2, 4, 3}},
+  linalg_svd_of_wide_matrices = {function(x)
+    local u, s, v = lt.linalg.svd(x + APART:t(), false)
+    return lt.cat({(u * u):flatten(), s:flatten(), (v * v):flatten()})
+  end, {3, 4}},
+  linalg_svd_full = {function(x) return (select(2, lt.linalg.svd(x + APART))) end, {4, 3}},
+  linalg_svdvals = {function(x) return lt.linalg.svdvals(x + APART) end, {4, 3}},
+  linalg_eigh = {function(x)
+    local w, v = lt.linalg.eigh(x + x:transpose(-1, -2) + APART["0:3"])
+    return lt.cat({w:flatten(), (v * v):flatten()})
+  end, {2, 3, 3}},
+  linalg_eigvalsh = {function(x) return lt.linalg.eigvalsh(x + x:t() + APART["0:3"], "U") end, {3, 3}},
+  linalg_pinv = {function(x) return lt.linalg.pinv(x + APART) end, {2, 4, 3}},
+  linalg_pinv_of_symmetric_matrices = {function(x) return lt.linalg.pinv(x + x:t() + APART["0:3"], {hermitian = true}) end, {3, 3}},
+  pinverse = {function(x) return lt.pinverse(x + APART:t()) end, {3, 4}},
+  lstsq_matrices = {function(a, b) return (ops.lstsq_matrices(a + APART, b)) end, {4, 3}, {4, 2}},
+  lstsq = {function(a, b) return (lt.linalg.lstsq(a + APART:t(), b)) end, {3, 4}, {3, 1}},
+  matrix_norms = {function(x)
+    local out = {}
+    for i, order in ipairs{"fro", "nuc", 1, -1, 2, -2, math.huge, -math.huge} do out[i] = lt.linalg.matrix_norm(x + APART, order) end
+    return lt.stack(out)
+  end, {4, 3}},
   linalg_qr = {function(x)
     local q, r = lt.linalg.qr(x)
     return lt.cat({q * q * q, r}, 1)

@@ -117,29 +117,49 @@ static int q(const ln_lapack *w, int64_t i, scratch *s) {
 }
 
 static int svd(const ln_lapack *w, int64_t i, scratch *s) {
-  int64_t r = smaller(w), rows = w->k == r ? r : w->n;
+  int64_t r = smaller(w), columns = w->full ? w->m : r, rows = w->full ? w->n : r;
   int m = (int)w->m, n = (int)w->n, lda = leading(m), ldv = leading(rows), length = s->work ? s->numbers : -1, info = 0;
   char *a = at(w, w->a, i, w->m * w->n);
   double number = 0;
   if (s->work && !all_finite(w, a, w->m * w->n)) return LN_LAPACK_INFINITE;
   s->integers = 8 * (int)r;
   CALL(w, gesdd,
-       !w->vectors              ? "N"
-       : w->k == r && rows == r ? "S"
-                                : "A",
-       &m, &n, a, &lda, at(w, w->b, i, r), at(w, w->u, i, w->m * w->k), &lda, at(w, w->v, i, rows * w->n), &ldv, s->work ? s->work : (char *)&number,
-       &length, s->iwork, &info, 1);
+       !w->vectors ? "N"
+       : w->full   ? "A"
+                   : "S",
+       &m, &n, a, &lda, at(w, w->b, i, r), at(w, w->u, i, w->m * columns), &lda, at(w, w->v, i, rows * w->n), &ldv,
+       s->work ? s->work : (char *)&number, &length, s->iwork, &info, 1);
   if (!s->work) s->numbers = answer(w, &number);
   return info;
 }
 
+static void fill_nan(const ln_lapack *w, char *x, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    if (w->dtype == LN_FLOAT32)
+      ((float *)x)[i] = NAN;
+    else
+      ((double *)x)[i] = NAN;
+  }
+}
+
+/* The upper triangle may hold anything. */
+static bool lower_is_finite(const ln_lapack *w, const char *a, int64_t n) {
+  for (int64_t j = 0; j < n; j++)
+    if (!all_finite(w, a + j * (n + 1) * ln_cpu_size_of(w->dtype), n - j)) return false;
+  return true;
+}
+
 static int eigh(const ln_lapack *w, int64_t i, scratch *s) {
   int n = (int)w->n, lda = leading(n), length = s->work ? s->numbers : -1, whole = s->work ? s->integers : -1, info = 0;
-  char *a = at(w, w->a, i, w->n * w->n);
+  char *a = at(w, w->a, i, w->n * w->n), *values = at(w, w->b, i, w->n);
   double number = 0;
-  if (s->work && !all_finite(w, a, w->n * w->n)) return LN_LAPACK_INFINITE;
-  CALL(w, syevd, w->vectors ? "V" : "N", "L", &n, a, &lda, at(w, w->b, i, w->n), s->work ? s->work : (char *)&number, &length,
-       s->work ? s->iwork : &s->integers, &whole, &info, 1, 1);
+  if (s->work && !lower_is_finite(w, a, w->n)) {
+    fill_nan(w, a, w->n * w->n);
+    fill_nan(w, values, w->n);
+    return 0;
+  }
+  CALL(w, syevd, w->vectors ? "V" : "N", "L", &n, a, &lda, values, s->work ? s->work : (char *)&number, &length, s->work ? s->iwork : &s->integers,
+       &whole, &info, 1, 1);
   if (!s->work) s->numbers = answer(w, &number);
   return info;
 }

@@ -311,7 +311,7 @@ static void run_builtin(machine *m, const ln_instruction *i) {
     case LN_FN_ZEROS: push_owned(m, r_zeros(r, x->shape, x->ndim, x->dtype)); break;
     case LN_FN_HAS: push(m, V_BOOL)->i = args[0].kind != V_NONE; break;
     case LN_FN_IS_FLOATING: push(m, V_BOOL)->i = ln_is_float(x->dtype); break;
-    case LN_FN_DIMS_BUT: push_dims(m, 0, x->ndim, (int)as_whole(&args[1])); break;
+    case LN_FN_DIMS_BUT: push_dims(m, 0, x->ndim, r_status(r, ln_wrap_dim(r->name, as_whole(&args[1]), x->ndim, &dim)) ? dim : -1); break;
     case LN_FN_LAST_DIMS: push_dims(m, x->ndim - args[1].n, x->ndim, -1); break;
     case LN_FN_CONSTANT: push_owned(m, r_look(r, x, x->shape, x->stride, x->ndim, 0)); break;
     case LN_FN_CORNER: push_owned(m, corner(r, x, args[1].t)); break;

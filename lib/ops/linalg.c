@@ -77,6 +77,17 @@ bool r_succeeded(ln_rule *r, const ln_lapack *work, const ln_tensor *a, const ch
   return r_fail(r, "%s%s", element, text);
 }
 
+ln_tensor *r_lu(ln_rule *r, ln_tensor *a, ln_tensor **pivots, ln_lapack *work) {
+  ln_tensor *lu = r_columns(r, a);
+  if (!lu) return NULL;
+  int64_t m = lu->shape[lu->ndim - 1], n = lu->shape[lu->ndim - 2];
+  *pivots = r_new_vectors(r, lu, m < n ? m : n, LN_INT32);
+  if (!*pivots) return NULL;
+  *work = r_lapack(lu, LN_LAPACK_LU);
+  work->pivots = (int32_t *)(*pivots)->data;
+  return r_run_lapack(r, work) ? lu : NULL;
+}
+
 /* -- Operators -- */
 
 ln_tensor *r_eye(ln_rule *r, int64_t n, int dtype) {
@@ -85,6 +96,14 @@ ln_tensor *r_eye(ln_rule *r, int64_t n, int dtype) {
   if (!eye) return NULL;
   ln_tensor diagonal = ln_look(eye, &n, (int64_t[]){n + 1}, 1);
   return r_status(r, ln_fill_number(&diagonal, false, &one)) ? eye : NULL;
+}
+
+ln_tensor *r_identities(ln_rule *r, const ln_tensor *x, int64_t n) {
+  int64_t shape[16];
+  memcpy(shape, x->shape, sizeof shape);
+  shape[x->ndim - 2] = shape[x->ndim - 1] = n;
+  ln_tensor *eye = r_expand(r, r_eye(r, n, x->dtype), shape, x->ndim);
+  return eye ? r_do1(r, LN_OP_clone, eye) : NULL;
 }
 
 ln_tensor *r_triangle(ln_rule *r, int op, ln_tensor *x, int64_t diagonal) {

@@ -24,9 +24,14 @@ bool r_run_lapack(ln_rule *r, ln_lapack *work);
 /* Has every matrix its result? Else an error with the text, in front of which stands the number of the matrix where a has several. */
 bool r_succeeded(ln_rule *r, const ln_lapack *work, const ln_tensor *a, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* The factors of A by columns, and which rows were exchanged; work is what LAPACK was asked and said. NULL when something failed, but not for a
+ * singular matrix. */
+ln_tensor *r_lu(ln_rule *r, ln_tensor *a, ln_tensor **pivots, ln_lapack *work);
+
 /* -- Operators -- */
 ln_tensor *r_eye(ln_rule *r, int64_t n, int dtype); /* on the device of the inputs */
 ln_tensor *r_triangle(ln_rule *r, int op, ln_tensor *x, int64_t diagonal);
+ln_tensor *r_identities(ln_rule *r, const ln_tensor *x, int64_t n); /* in the batch of x */
 /* a and b with one batch, broadcast. */
 bool r_same_batch(ln_rule *r, ln_tensor **a, ln_tensor **b);
 

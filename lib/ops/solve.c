@@ -38,21 +38,36 @@ void solve_triangular_forward(ln_rule *r) {
 
 /* -- solve -- */
 
+/* X of A X = B, by columns, where X comes with B in it. */
+static ln_tensor *solution(ln_rule *r, ln_tensor *a, ln_tensor *x, bool inverse) {
+  ln_lapack work;
+  ln_tensor *pivots, *lu = r_lu(r, a, &pivots, &work);
+  if (!lu || !x) return NULL;
+  bool good =
+    inverse ? r_succeeded(r, &work, lu, "the diagonal element %d is zero, the inversion could not be completed because the input matrix is singular",
+                          work.reason)
+            : r_succeeded(r, &work, lu, "the system has no single solution because the input matrix is singular");
+  if (!good) return NULL;
+  work.kind = LN_LAPACK_LU_SOLVE;
+  work.k = x->shape[x->ndim - 2];
+  work.b = x->data;
+  return r_run_lapack(r, &work) ? x : NULL;
+}
+
 void solve_matrices_forward(ln_rule *r) {
   ARGS(solve_matrices);
   ln_tensor *a = A, *b = B;
   if (!r_check_square(r, "A", A) || !r_check_matrices(r, "B", B) || !r_check_same_dtype(r, A, B) || !check_product(r, A, B, B->shape[B->ndim - 2]) ||
       !r_same_batch(r, &a, &b))
     return;
-  ln_tensor *lu = r_columns(r, a), *x = r_columns(r, b), *pivots = lu ? r_new_vectors(r, lu, lu->shape[lu->ndim - 1], LN_INT32) : NULL;
-  if (!x || !pivots) return;
-  ln_lapack work = r_lapack(lu, LN_LAPACK_LU);
-  work.pivots = (int32_t *)pivots->data;
-  if (!r_run_lapack(r, &work) || !r_succeeded(r, &work, lu, "the system has no single solution because the input matrix is singular")) return;
-  work.kind = LN_LAPACK_LU_SOLVE;
-  work.k = x->shape[x->ndim - 2];
-  work.b = x->data;
-  if (r_run_lapack(r, &work)) r_result(r, 0, r_by_rows(r, r_from_host(r, x)));
+  r_result(r, 0, r_by_rows(r, r_from_host(r, solution(r, a, r_columns(r, b), false))));
+}
+
+void linalg_inv_forward(ln_rule *r) {
+  ARGS(linalg_inv);
+  if (!r_check_square(r, "A", A)) return;
+  ln_tensor *eye = r_columns(r, r_identities(r, A, A->shape[A->ndim - 1]));
+  r_result(r, 0, r_by_rows(r, r_from_host(r, solution(r, A, eye, true))));
 }
 
 /* B is a vector, or a batch of them that goes with the matrices of A. */

@@ -4,9 +4,11 @@
 
 local each = require("lunette.each")
 local arguments = require("lunette.arguments")
+local lazily = require("lunette.lazily")
 local ops = require("lunette.ops")
 
 local linalg = {}
+lazily.from("lunette.norms", linalg, "vector_norm matrix_norm norm multi_dot lstsq")
 
 -- All names in order.
 local function names()

@@ -179,7 +179,9 @@ local function split_along(name, doc, least, dim_of)
   declare(name, {
     doc = doc, takes = "input:tensor, indices_or_sections:ints",
     call = function(t, given)
-      if t:dim() < least then fail(("%s: a tensor of at least %d dimension%s is expected, got shape %s"):format(name, least, least > 1 and "s" or "", tostring(t.shape))) end
+      if t:dim() < least then
+        fail(("%s: a tensor of at least %d dimension%s is expected, got shape %s"):format(name, least, least > 1 and "s" or "", tostring(t.shape)))
+      end
       local dim = dim_of(t)
       if type(given) == "number" and (given < 1 or t:size(dim) % given ~= 0) then
         fail(("%s: dimension %d with size %d is not divisible into %d sections"):format(name, dim, t:size(dim), given))
@@ -240,7 +242,8 @@ declare("take_along_dim", {
     if dim == nil then return ops.gather(input:reshape(-1), 0, indices:reshape(-1)) end
     local n = input:dim()
     if n ~= indices:dim() then
-      fail(("take_along_dim: input and indices must have the same number of dimensions, got shapes %s and %s"):format(tostring(input.shape), tostring(indices.shape)))
+      local both = ("%s and %s"):format(tostring(input.shape), tostring(indices.shape))
+      fail(("take_along_dim: input and indices must have the same number of dimensions, got shapes %s"):format(both))
     end
     dim = wrap_dim("take_along_dim", dim, n)
     local own, wanted = input.shape:totable(), indices.shape:totable()
@@ -321,53 +324,6 @@ declare("repeat_interleave", {
     {takes = "input:tensor, repeats:int>=0|tensor, dim:int?, *, output_size:int>=0?", call = repeat_interleave},
     {takes = "repeats:tensor, *, output_size:int>=0?", call = repeated_places},
   },
-})
-
--- Indices and powers -------------------------------------------------------------------------------------------------------------------------------
-
-local function triangle_indices(name, words, triangle)
-  declare(name, {
-    doc = ("The indices [2, N] of the %s triangle of a row by col matrix, row by row; offset moves its diagonal."):format(words),
-    takes = "row:int>=0, col:int>=0, offset:int=0, *, dtype:dtype=int64, device:device?",
-    call = function(row, col, offset, dtype, device)
-      local ones = ops.full({row, col}, true, "bool", base.device_name(base.device_id(device)))
-      return triangle(ones, offset):nonzero():t():contiguous():to(dtype)
-    end,
-  })
-end
-
-triangle_indices("tril_indices", "lower", ops.tril)
-triangle_indices("triu_indices", "upper", ops.triu)
-
-declare("vander", {
-  doc = "Powers of a vector's elements as the columns of a matrix, the highest first, or the lowest with increasing; N columns, as many as rows unless given.",
-  takes = "x:tensor, N:int>=0?, increasing:bool=false",
-  call = function(x, n, increasing)
-    check_vectors("vander", {x})
-    if not x:is_floating_point() then x = x:long() end
-    local powers = ops.arange(0, n or x:size(0), 1, x.dtype, x.device)
-    return ops.pow(x:unsqueeze(-1), increasing and powers or powers:flip(0))
-  end,
-})
-
--- Dtypes -------------------------------------------------------------------------------------------------------------------------------------------
-
--- A tensor that says what dtype and whether it has dimensions, without elements where it may.
-local function token(t) return is_tensor(t) and t:dim() > 0 and ops.full({0}, 0, t.dtype) or is_tensor(t) and ops.full({}, 0, t.dtype) or t end
-
-declare("result_type", {
-  doc = "The dtype that arithmetic gives for two operands, tensors or numbers.", takes = "tensor1:tensor|scalar, tensor2:tensor|scalar",
-  call = function(a, b)
-    if not is_tensor(a) and not is_tensor(b) then return type(a) == "boolean" and type(b) == "boolean" and "bool" or "float32" end
-    return ops.maximum(token(a), token(b)).dtype
-  end,
-})
-
-local function rank(dtype) return dtype == "bool" and 0 or dtype:find("int") and 1 or 2 end
-
-declare("can_cast", {
-  doc = "May a result of one dtype be written into another? Not floating numbers into whole ones, nor numbers into bool.", takes = "from_:dtype, to:dtype",
-  call = function(from, to) return rank(from) <= rank(to) end,
 })
 
 return shapes
