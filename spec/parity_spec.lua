@@ -4,7 +4,7 @@
 local lt = require("lunette")
 local ops = require("lunette.ops")
 local waited = require("spec.waited")
-local FAMILIES = {"elementwise", "reductions", "selection", "matrices", "products", "linalg", "views", "shapes", "creation", "moving", "network", "images"}
+local FAMILIES = {"elementwise", "reductions", "moments", "selection", "matrices", "products", "linalg", "views", "shapes", "creation", "moving", "network", "images"}
 local here = debug.getinfo(1, "S").source:match("^@(.*)parity_spec%.lua$")
 
 -- Inputs ---------------------------------------------------------------------------------------------------------------------------------

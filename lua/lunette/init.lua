@@ -92,6 +92,8 @@ lazily.from("lunette.index", T, "index_put index_put_")
 lazily.from("lunette.shapes", lt, "atleast_1d atleast_2d atleast_3d hstack vstack row_stack dstack column_stack block_diag cartesian_prod combinations "
   .. "tensor_split hsplit vsplit dsplit broadcast_shapes broadcast_tensors take_along_dim unflatten repeat_interleave")
 lazily.from("lunette.derived", lt, "tril_indices triu_indices vander result_type can_cast")
+lazily.from("lunette.statistics", lt, "var_mean std_mean nansum nanmean dist renorm cov corrcoef diff trapezoid trapz cumulative_trapezoid")
+lazily.from("lunette.statistics", T, "nansum nanmean dist renorm renorm_ cov corrcoef diff")
 lazily.from("lunette.einsum", lt, "einsum")
 lazily.from("lunette.contraction", lt, "tensordot chain_matmul")
 lazily.from("lunette.decompositions", lt, "svd")

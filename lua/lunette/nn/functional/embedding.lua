@@ -31,6 +31,10 @@ local function rows_of(name, weight)
 end
 
 return function(_, define)
+  define("one_hot", {
+    doc = "Classes as rows of num_classes numbers, 1 in its place and 0 elsewhere; -1: as many as the largest class asks for.",
+    takes = "tensor:tensor, num_classes:int=-1", call = function(t, n) return require("lunette.statistics").one_hot(t, n) end,
+  })
   define("embedding", {
     doc = "Rows of weight at the ids input; the row padding_idx gets no gradient, rows longer than max_norm are first shortened in place; scale_grad_by_freq "
       .. "divides gradients by how often their id occurs, sparse makes that of weight a SparseTensor.",
