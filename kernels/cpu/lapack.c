@@ -206,7 +206,7 @@ static int with_scratch(const ln_lapack *w, int64_t i, scratch s) {
 /* Several matrices are shared out, each on one thread; a large one by itself is shared out by OpenBLAS. */
 const char *ln_cpu_lapack(ln_lapack *w) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
-  enum { GRAIN = 1 << 15, LARGE = 128 };
+  enum { GRAIN = 1 << 15, LARGE = 1024 };
   pthread_once(&once, open_library);
   if (unusable) return unusable;
   w->failed = -1;
