@@ -39,7 +39,7 @@ local function windows(first, last)
     inputs[#inputs + 1] = series:narrow(0, i, DAYS)
     targets[#targets + 1] = series[i + DAYS]["0:1"] - series[i + DAYS - 1]["0:1"]
   end
-  return data.TensorDataset(lt.stack(inputs), lt.stack(targets))
+  return lt.stack(inputs), lt.stack(targets)
 end
 
 local Net = nn.Module:subclass("Net")
@@ -56,10 +56,13 @@ end
 lt.manual_seed(0)
 local net = Net()
 local optimizer = optim.AdamW(net:parameters(), {lr = 3e-3, weight_decay = 0.01})
-local test = windows(cut, #temperatures)
+local training, training_changes = windows(0, cut)
+local inputs, changes = windows(cut, #temperatures)
+
+local function loader(x, y, options) return data.DataLoader(data.TensorDataset(x, y), options) end
 
 lt.fit{
-  model = net, data = data.DataLoader(windows(0, cut), {batch_size = BATCH, shuffle = true}), validation = data.DataLoader(test, {batch_size = 256}),
+  model = net, data = loader(training, training_changes, {batch_size = BATCH, shuffle = true}), validation = loader(inputs, changes, {batch_size = 256}),
   loss = F.mse_loss, optimizer = optimizer, schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS), epochs = EPOCHS, checkpoint = CHECKPOINT,
   metrics = {error = lt.metrics.MeanAbsoluteError()},
   callbacks = {on_epoch_end = function(run)
@@ -67,6 +70,5 @@ lt.fit{
   end},
 }
 
-local inputs, changes = test:get(lt.arange(#test, {dtype = "int64"}))
 local error_of = lt.no_grad(function() return (net(inputs) - changes):abs():mean():item() end)
-print(("mean error over %d days held out: %.2f degrees; of \"as today\": %.2f degrees"):format(#test, std * error_of, std * changes:abs():mean():item()))
+print(("mean error over %d days held out: %.2f degrees; of \"as today\": %.2f degrees"):format(#inputs, std * error_of, std * changes:abs():mean():item()))

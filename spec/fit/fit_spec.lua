@@ -128,6 +128,23 @@ describe("lt.fit", function()
     same(best, net)
   end)
 
+  it("goes on from its checkpoint as if it had not been interrupted", function()
+    local net, loader, optimizer = problem(8, true)
+    local schedule = optim.lr_scheduler.StepLR(optimizer, {step_size = 2})
+    local whole = fit(net, loader, optimizer, {epochs = 5, schedule = schedule})
+    local path = place(".pt")
+    for _, epochs in ipairs{2, 5} do
+      local again, again_loader, again_optimizer = problem(8, true)
+      local again_schedule = optim.lr_scheduler.StepLR(again_optimizer, {step_size = 2})
+      local history = fit(again, again_loader, again_optimizer, {epochs = epochs, schedule = again_schedule, checkpoint = path})
+      assert.are.equal(epochs, #history)
+      if epochs == 5 then
+        same(net, again)
+        for i = 1, 5 do assert.are.equal(whole[i].loss, history[i].loss) end
+      end
+    end
+  end)
+
   it("says what is wrong", function()
     local net, loader, optimizer = problem()
     local function refused(options, message)
