@@ -179,7 +179,10 @@ local function collect()
     add_package(package[1], package[2], names and names() or sorted_names(package[2]), out)
   end
   local examples = reference.examples()
-  for _, entry in ipairs(out) do entry.example = examples[entry.name] or entry.example end
+  for _, entry in ipairs(out) do
+    assert(not (examples[entry.name] and entry.example), entry.name .. " has two examples")
+    entry.example = examples[entry.name] or entry.example
+  end
   return out
 end
 
