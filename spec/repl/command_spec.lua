@@ -102,6 +102,24 @@ describe("the command", function()
   end)
 end)
 
+describe("docs/prompt.md", function()
+  it("shows what the prompt does", function()
+    local number = 0
+    local file = io.open((here == "" and "./" or here) .. "docs/prompt.md")
+    for block in file:read("*a"):gmatch("```lua prompt\n(.-)```") do
+      local typed, expected = {}, {}
+      for line in block:gmatch("([^\n]*)\n") do
+        local code = line:match("^>>? (.*)$")
+        table.insert(code and typed or expected, code or line)
+      end
+      assert.are.same({0, table.concat(expected, "\n") .. "\n", ""}, {run("", table.concat(typed, "\n") .. "\n")})
+      number = number + 1
+    end
+    file:close()
+    assert.are.equal(2, number)
+  end)
+end)
+
 describe("Ctrl-C ends a script", function()
   local function interrupted(text)
     local t = Terminal.start({COMMAND, write("loop.lua", text)}, {TERM = "xterm", LUNETTE_TEST_DEVICE = false})

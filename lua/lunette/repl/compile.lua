@@ -100,11 +100,20 @@ local function open_string(text)
   return last ~= nil and last.open and text:sub(-1) == "\\"
 end
 
+-- Is the last thing in an expression a call?
+local function ends_in_call(text)
+  local tokens = lexer.tokens(text)
+  local last, before = tokens[#tokens], tokens[#tokens - 1]
+  return last.text == ")" or before ~= nil and (last.text == "}" or last.kind == "string") and (before.kind == "name" or before.text == "{")
+end
+
 local function single(text)
   local expression, as_expression = loadstring("return " .. text, NAME)
   if expression then -- a call in it is no tail call, which traces leave out
     local closed = loadstring("return f(" .. text .. ")") and ")" or "\n)"
-    return chunk_of("return __values(" .. text .. closed, expression)
+    local chunk = chunk_of("return __values(" .. text .. closed, expression)
+    chunk.is_call = ends_in_call(text)
+    return chunk
   end
   local statement, as_statement = loadstring(" " .. text, NAME) -- a line that begins with # would be passed over
   if statement then return chunk_of(text, statement) end
@@ -132,7 +141,7 @@ local function by_lines(text)
   return chunks
 end
 
---- The chunks of a text, an array of {run =, declared = names}; or nil and "more" when it is not finished, nil and a message when it is wrong. An expression
+--- The chunks of a text, an array of {run =, declared = names, is_call = the value is that of a call}; or nil and "more" when it is not finished, nil and a message when it is wrong. An expression
 --- is returned by its chunk.
 function compile.chunks(text)
   text = text:gsub("^%s*=%s*", "")

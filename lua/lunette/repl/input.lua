@@ -122,10 +122,12 @@ local function editing(library, complete)
   local free_line, clean = optional(library, "rl_free_line_state"), optional(library, "rl_cleanup_after_signal")
   local function drop()
     C.ln_interrupt_clear()
+    io.write("^C") -- before the library moves the cursor
+    io.flush()
     if free_line then free_line() end
     if clean then clean() end
     library.rl_callback_handler_remove()
-    io.write("^C\n")
+    io.write("\n")
     io.flush()
     return nil, "interrupted"
   end

@@ -17,10 +17,12 @@ local function report(failure)
   io.flush()
 end
 
-local function show_and_remember(session)
+-- A single nil that a call returns is not worth a line.
+local function show_and_remember(session, is_call)
   return function(...)
-    if select("#", ...) > 0 and (...) ~= nil then session:remember((...)) end
-    show.values(...)
+    local n = select("#", ...)
+    if n > 0 and (...) ~= nil then session:remember((...)) end
+    if n ~= 1 or (...) ~= nil or not is_call then show.values(...) end
     io.flush()
   end
 end
@@ -28,7 +30,7 @@ end
 -- Runs chunks until one fails. @return the failure
 local function run(session, chunks)
   for _, chunk in ipairs(chunks) do
-    local ok, failure = session:run(chunk, show_and_remember(session))
+    local ok, failure = session:run(chunk, show_and_remember(session, chunk.is_call))
     if not ok then return failure end
   end
 end
