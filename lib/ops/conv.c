@@ -67,6 +67,16 @@ static bool check_bias(ln_rule *r, const ln_tensor *x, const ln_tensor *bias, in
                                                       (long long)channels, ln_shape_text(bias->shape, bias->ndim)));
 }
 
+/* What comes of an input without channels. */
+static void only_bias(ln_rule *r, ln_tensor *y, ln_tensor *bias, int spatial) {
+  if (!bias) {
+    r_status(r, ln_zero(y));
+    return;
+  }
+  const int64_t channels[4] = {bias->numel, 1, 1, 1};
+  r_copy(r, y, r_reshape(r, bias, channels, spatial + 1));
+}
+
 static void convolve(ln_rule *r, int spatial) {
   ARGS(conv1d);
   ln_conv v = {.dtype = input->dtype, .spatial = spatial};
@@ -77,6 +87,10 @@ static void convolve(ln_rule *r, int spatial) {
   ln_tensor *w = r_dense(r, weight, weight->dtype), *b = bias ? r_dense(r, bias, bias->dtype) : NULL;
   ln_tensor *y = r_out_spatial(r, 0, shape, spatial, input->ndim == spatial + 2, r->device == LN_CPU, input->dtype);
   if (!r_ok(r) || y->numel == 0) return;
+  if (w->numel == 0) {
+    only_bias(r, y, b, spatial);
+    return;
+  }
   v.x = x->data;
   v.w = w->data;
   v.bias = b ? b->data : NULL;

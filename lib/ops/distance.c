@@ -5,6 +5,7 @@ static ln_tensor *norms(ln_rule *r, ln_tensor *difference, double p) {
   SLOTS(norm);
   static const int64_t last = -1;
   ln_attrs attrs;
+  if (difference && difference->shape[difference->ndim - 1] == 0) p = 1; /* no numbers have no largest one, but a length */
   ln_attrs_begin(&attrs);
   ln_attrs_float(&attrs, a_p, p);
   ln_attrs_ints(&attrs, a_dim, &last, 1);

@@ -218,27 +218,38 @@ static const ln_tensor *as_rows(ln_rule *r, ln_tensor *t, ln_tensor *room) {
   return room;
 }
 
+/* A weight that is one row, for one output without a dimension of its own, as a matrix. */
+static ln_tensor *as_matrix(ln_rule *r, ln_tensor *weight) {
+  return weight->ndim == 1 ? r_reshape(r, weight, (const int64_t[]){1, weight->shape[0]}, 2) : weight;
+}
+
+static bool check_linear(ln_rule *r, const ln_tensor *input, const ln_tensor *weight, const ln_tensor *bias) {
+  int vector = weight->ndim == 1;
+  int64_t in = vector ? weight->shape[0] : weight->shape[1];
+  return r_require(r, input->shape[input->ndim - 1] == in,
+                   "the last dimension of input must be %lld, the weight's in_features, got shape %s (weight %s)", (long long)in,
+                   ln_shape_text(input->shape, input->ndim), ln_shape_text(weight->shape, weight->ndim)) &&
+         r_require(r, !bias || (bias->ndim == weight->ndim - 1 && (vector || bias->shape[0] == weight->shape[0])), "bias must have shape %s, got %s",
+                   ln_shape_text(weight->shape, weight->ndim - 1), bias ? ln_shape_text(bias->shape, bias->ndim) : "") &&
+         (!bias || r_check_same_dtype(r, input, bias));
+}
+
 void linear_forward(ln_rule *r) {
   ARGS(linear);
-  if (!r_require(r, weight->ndim == 2 && input->ndim > 0, "input %s and weight %s must have at least 1 and exactly 2 dimensions",
-                 ln_shape_text(input->shape, input->ndim), ln_shape_text(weight->shape, weight->ndim)) ||
-      !check_pair(r, input, weight))
-    return;
-  if (!r_require(r, input->shape[input->ndim - 1] == weight->shape[1],
-                 "the last dimension of input must be %lld, the weight's in_features, got shape %s (weight %s)", (long long)weight->shape[1],
-                 ln_shape_text(input->shape, input->ndim), ln_shape_text(weight->shape, weight->ndim)))
-    return;
-  if (!r_require(r, !bias || (bias->ndim == 1 && bias->shape[0] == weight->shape[0]), "bias must have shape {%lld}, got %s",
-                 (long long)weight->shape[0], ln_shape_text(bias->shape, bias->ndim)) ||
-      (bias && !r_check_same_dtype(r, input, bias)))
+  if (!r_require(r, (weight->ndim == 1 || weight->ndim == 2) && input->ndim > 0,
+                 "input %s must have at least 1 dimension and weight %s 2, or 1 for one output", ln_shape_text(input->shape, input->ndim),
+                 ln_shape_text(weight->shape, weight->ndim)) ||
+      !check_pair(r, input, weight) || !check_linear(r, input, weight, bias))
     return;
   int64_t shape[16];
   memcpy(shape, input->shape, sizeof(int64_t) * (size_t)input->ndim);
-  shape[input->ndim - 1] = weight->shape[0];
-  ln_tensor *made = r_out(r, 0, shape, input->ndim, input->dtype), *row = bias ? r_dense(r, bias, bias->dtype) : NULL, room;
+  ln_tensor *w = as_matrix(r, weight), *row = bias ? r_dense(r, bias, bias->dtype) : NULL, room;
+  if (!w) return;
+  shape[input->ndim - 1] = w->shape[0];
+  ln_tensor *made = r_out(r, 0, shape, input->ndim - (weight->ndim == 1), input->dtype);
   const ln_tensor *x = as_rows(r, input, &room);
   if (!made || !x) return;
-  ln_tensor wt = turned(weight), y = ln_look(made, (const int64_t[]){x->shape[0], weight->shape[0]}, NULL, 2);
+  ln_tensor wt = turned(w), y = ln_look(made, (const int64_t[]){x->shape[0], w->shape[0]}, NULL, 2);
   product(r, x, &wt, &y, 1, 0, row);
 }
 
@@ -246,22 +257,25 @@ void linear_forward(ln_rule *r) {
 void linear_backward(ln_rule *r) {
   ARGS(linear);
   ln_tensor g_room, x_room, *dx = NULL, *dw = NULL, *db = NULL;
-  const ln_tensor *g = as_rows(r, r->g[0], &g_room), *x = r->needs[1] ? as_rows(r, input, &x_room) : NULL;
+  ln_tensor *w = as_matrix(r, weight), *gy = weight->ndim == 1 ? r_reshape(r, r->g[0], (const int64_t[]){r->g[0]->numel, 1}, 2) : r->g[0];
+  if (!w || !gy) return;
+  const ln_tensor *g = as_rows(r, gy, &g_room), *x = r->needs[1] ? as_rows(r, input, &x_room) : NULL;
   if (r->needs[0]) dx = r_new(r, input->shape, input->ndim, input->dtype);
-  if (r->needs[1]) dw = r_new(r, weight->shape, 2, weight->dtype);
-  if (bias && r->needs[2]) db = r_new(r, bias->shape, 1, bias->dtype);
+  if (r->needs[1]) dw = r_new(r, weight->shape, weight->ndim, weight->dtype);
+  if (bias && r->needs[2]) db = r_new(r, bias->shape, bias->ndim, bias->dtype);
   if (!r_ok(r)) return;
   if (dx) {
-    ln_tensor rows = ln_look(dx, (const int64_t[]){g->shape[0], weight->shape[1]}, NULL, 2);
-    product(r, g, weight, &rows, 1, 0, NULL);
+    ln_tensor rows = ln_look(dx, (const int64_t[]){g->shape[0], w->shape[1]}, NULL, 2);
+    product(r, g, w, &rows, 1, 0, NULL);
   }
   if (dw) {
-    ln_tensor columns = turned(g);
-    product(r, &columns, x, dw, 1, 0, NULL);
+    ln_tensor columns = turned(g), matrix = ln_look(dw, w->shape, NULL, 2);
+    product(r, &columns, x, &matrix, 1, 0, NULL);
   }
   if (db) {
     ln_fold fold;
-    ln_fold_init(&fold, LN_FOLD_SUM, g, 1, db, false);
+    ln_tensor sums = ln_look(db, w->shape, NULL, 1);
+    ln_fold_init(&fold, LN_FOLD_SUM, g, 1, &sums, false);
     KERNEL(r, fold, &fold);
   }
   r_give(r, 0, dx);

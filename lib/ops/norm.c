@@ -134,6 +134,8 @@ static bool check_group_norm(ln_rule *r, ln_row_norm *work) {
   if (!r_require(r, input->ndim >= 2, "input must have at least 2 dimensions, got shape %s", ln_shape_text(input->shape, input->ndim)) ||
       !r_require(r, groups >= 1 && channels % groups == 0, "%lld channels must be divisible by num_groups %lld (input %s)", (long long)channels,
                  (long long)groups, ln_shape_text(input->shape, input->ndim)) ||
+      !r_require(r, input->numel != groups, "more than 1 value per group is needed, got input of shape %s and %lld groups",
+                 ln_shape_text(input->shape, input->ndim), (long long)groups) ||
       !r_check_vector(r, "weight", weight, channels, "channels") || !r_check_vector(r, "bias", bias, channels, "channels"))
     return false;
   int64_t inner = ln_numel(input->shape + 2, input->ndim - 2);

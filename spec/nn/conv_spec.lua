@@ -27,6 +27,25 @@ describe("Conv2d", function()
     assert.are.same({2, 4, 3}, {nn.Conv2d(4, 2, 3)(lt.ones(4, 6, 5)).shape:unpack()})
   end)
 
+  it("gives its bias where no channels come in, of any rank and both ways", function()
+    for _, name in ipairs{"Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"} do
+      local n = tonumber(name:match("%d"))
+      for _, batch in ipairs{true, false} do
+        local shape = {0, 4, 4, 4}
+        shape = {unpack(shape, 1, n + 1)}
+        if batch then table.insert(shape, 1, 2) end
+        local m = helper.fill(nn[name](0, 3, 2))
+        local x = lt.zeros(shape, {requires_grad = true})
+        local y = m(x)
+        y:sum():backward()
+        local last = y:movedim(batch and 1 or 0, -1)
+        assert.is_true(lt.equal(m.bias:expand(last.shape), last))
+        assert.are.equal(y:numel() / 3, m.bias.grad[0]:item())
+        assert.are.equal(0, nn[name](0, 3, 2, {bias = false})(x):abs():sum():item())
+      end
+    end
+  end)
+
   it("keeps its sizes as sizes", function()
     local m = nn.Conv2d(4, 2, 3, {padding = {1, 2}})
     assert.are.equal(3, m.kernel_size[1])

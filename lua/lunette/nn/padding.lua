@@ -1,5 +1,6 @@
 --- Padding over 1 to 3 dimensions: elements added at the ends of the last dimensions, negative numbers crop.
 
+local arguments = require("lunette.arguments")
 local declare = require("lunette.nn.declare")
 local F = require("lunette.nn.functional")
 
@@ -14,6 +15,13 @@ local KINDS = {
   {name = "CircularPad", mode = "circular", doc = "what lies at the other end"},
 }
 
+local function check_dims(name, n, input)
+  local dims = input:dim()
+  if dims ~= n + 1 and dims ~= n + 2 then
+    arguments.fail(("%s: input must have %d dimensions, or %d without a batch, got shape %s"):format(name, n + 2, n + 1, tostring(input.shape)))
+  end
+end
+
 local function define(kind, n)
   local name, constant, mode = kind.name .. n .. "d", kind.name == "ConstantPad", kind.mode
   local Pad = declare(name, {
@@ -22,7 +30,10 @@ local function define(kind, n)
     takes = ("padding:size%d"):format(2 * n) .. (constant and ", value:number" or ""),
     text = constant and "padding value" or "!padding",
   })
-  function Pad:forward(input) return (F.pad(input, self.padding, mode, self.value)) end
+  function Pad:forward(input)
+    if mode == "circular" then check_dims(name, n, input) end
+    return (F.pad(input, self.padding, mode, self.value))
+  end
   padding[name] = Pad
 end
 

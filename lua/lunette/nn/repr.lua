@@ -26,11 +26,13 @@ function repr.number(x)
   return repr.float(x)
 end
 
+local function tuple_of(words) return #words == 1 and "(" .. words[1] .. ",)" or "(" .. table.concat(words, ", ") .. ")" end
+
 --- Sizes as a tuple: (3,), (3, 3).
 function repr.tuple(sizes)
   local out = {}
   for i = 0, #sizes - 1 do out[i + 1] = repr.number(sizes[i]) end
-  return #out == 1 and "(" .. out[1] .. ",)" or "(" .. table.concat(out, ", ") .. ")"
+  return tuple_of(out)
 end
 
 --- Any value.
@@ -44,7 +46,7 @@ function repr.value(x)
   if kind == "table" and getmetatable(x) == nil and #x > 0 then
     local out = {}
     for i, item in ipairs(x) do out[i] = repr.value(item) end
-    return "(" .. table.concat(out, ", ") .. ")"
+    return tuple_of(out)
   end
   return tostring(x)
 end

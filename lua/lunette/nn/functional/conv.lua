@@ -93,7 +93,7 @@ local function define_transposed(define, n)
       size[lead] = channels
       for d = 1, n do
         size[lead + d] = (size[lead + d] - 1) * stride[d] - 2 * padding[d] + dilation[d] * (weight.shape[d + 1] - 1) + rest[d] + 1
-        if size[lead + d] < 0 then fail(("%s: padding %d leaves nothing of input %s"):format(name, padding[d], tostring(input.shape))) end
+        if size[lead + d] < 1 then fail(("%s: padding %d leaves nothing of input %s"):format(name, padding[d], tostring(input.shape))) end
       end
       local y = ops[gradient](x, weight, stride, padding, dilation, groups, size)
       if not bias then return y end

@@ -32,6 +32,12 @@ local function check_same(name, input, target)
   fail(("%s: input of shape %s and target of shape %s differ"):format(name, tostring(input.shape), tostring(target.shape)))
 end
 
+local function check_ranks(name, input1, input2, target)
+  check_same(name, input1, input2)
+  if target._p.ndim == input1._p.ndim then return end
+  fail(("%s: target of shape %s must have as many dimensions as the inputs of shape %s"):format(name, tostring(target.shape), tostring(input1.shape)))
+end
+
 -- The names of a signature, and the same as arguments of an operator.
 local function names_of(signature, reduction)
   local names = {}
@@ -39,14 +45,15 @@ local function names_of(signature, reduction)
   return table.concat(names, ", ")
 end
 
--- The function that hands its arguments, in the order of `takes`, to the operator `name`, in its order, after check(name, input, target, broadcast).
+-- The function that hands its arguments, in the order of `takes`, to the operator `name`, in its order, after
+-- check(name, first, second, broadcast), or with the third where `takes` has no broadcast.
 local function hand_over(name, takes, check)
   local deprecated = takes:find("size_average", 1, true)
   local given = names_of(takes, "reduction")
   local row = names_of(define_row(name), deprecated and "reduction_of(size_average, reduce, reduction)" or "reduction")
-  local first, second = given:match("^([%w_]+), ([%w_]+)")
+  local first, second, third = given:match("^([%w_]+), ([%w_]+), ([%w_]+)")
   local text = ("local ops, reduction_of, check = ... return function(%s) if check then check(%q, %s, %s, %s) end return (ops.%s(%s)) end"):format(
-    given, name, first, second, takes:find("broadcast", 1, true) and "broadcast" or "false", name, row)
+    given, name, first, second, takes:find("broadcast", 1, true) and "broadcast" or third, name, row)
   return assert(loadstring(text, "=lunette.functional"))(ops, reduction_of, check)
 end
 
@@ -86,7 +93,7 @@ local simple = {
   kl_div = {"input, target, " .. DEPRECATED .. ", log_target" .. BROADCAST, check_shapes},
   binary_cross_entropy = {"input, target, weight, " .. DEPRECATED, check_probabilities},
   binary_cross_entropy_with_logits = {"input, target, weight, " .. DEPRECATED .. ", pos_weight", check_same},
-  margin_ranking_loss = {"input1, input2, target, margin, " .. DEPRECATED, check_same},
+  margin_ranking_loss = {"input1, input2, target, margin, " .. DEPRECATED, check_ranks},
   hinge_embedding_loss = {"input, target, margin, " .. DEPRECATED .. BROADCAST, check_shapes},
   soft_margin_loss = {"input, target, " .. DEPRECATED .. BROADCAST, check_shapes},
   multilabel_soft_margin_loss = {"input, target, weight, " .. DEPRECATED, check_same},
