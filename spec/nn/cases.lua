@@ -59,6 +59,8 @@ function construct(text)
   return nn[name](unpack(values))
 end
 
+cases.construct = construct
+
 --- A line as a table.
 function cases.read(line)
   local parts = {}
