@@ -49,6 +49,15 @@ typedef struct ln_random {
   ln_loop loop; /* dropout: operand 1 is what is scaled */
 } ln_random;
 
+/* Numbers of the binomial distribution of count[i] trials and probability rate[i], or without count of the Poisson distribution of rate[i]: y[i] is made
+ * of block offset + i of the stream and of what belongs to that block. */
+typedef struct ln_counts {
+  uint64_t seed, offset;
+  int64_t n;
+  const double *count, *rate;
+  double *y;
+} ln_counts;
+
 /* Elements that share a block of four words. */
 static inline int ln_random_per_block(const ln_random *r) {
   if (r->kind == LN_RANDOM_INTEGER) return r->range <= (uint64_t)1 << 32 ? 2 : 1;

@@ -16,9 +16,9 @@ typedef struct ln_block128 {
   uint32_t v[4];
 } ln_block128;
 
-/* Block `counter` of the stream of a seed. */
-LN_INLINE ln_block128 ln_philox(uint64_t seed, uint64_t counter) {
-  uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32), c2 = 0, c3 = 0, k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+/* Block `counter` of the stream of a seed, or further bits that belong to it alone: attempts from 1 on. */
+LN_INLINE ln_block128 ln_philox_again(uint64_t seed, uint64_t counter, uint32_t attempt) {
+  uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32), c2 = attempt, c3 = 0, k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
   for (int round = 0; round < 10; round++) {
     uint32_t high0 = (uint32_t)((uint64_t)0xD2511F53u * c0 >> 32), low0 = 0xD2511F53u * c0;
     uint32_t high2 = (uint32_t)((uint64_t)0xCD9E8D57u * c2 >> 32), low2 = 0xCD9E8D57u * c2;
@@ -32,6 +32,8 @@ LN_INLINE ln_block128 ln_philox(uint64_t seed, uint64_t counter) {
   ln_block128 b = {{c0, c1, c2, c3}};
   return b;
 }
+
+LN_INLINE ln_block128 ln_philox(uint64_t seed, uint64_t counter) { return ln_philox_again(seed, counter, 0); }
 
 LN_INLINE float ln_draw_as_float(uint32_t bits) {
   float f;

@@ -4,21 +4,24 @@
 
 #include "key.h"
 
-/* Of value i, counted through all rows; `item` is the size of an element. */
-LN_INLINE int64_t ln_search_place(const ln_search *w, int64_t i, int item) {
+/* Of value i, counted through all rows. The number of steps depends on the length of the row alone and no step branches on what it compares, so
+ * neighbouring searches overlap. `dtype` is w's, `item` the size of an element: constants where the caller makes them so. */
+LN_INLINE int64_t ln_search_place(const ln_search *w, int64_t i, int dtype, int item) {
   const int64_t row = w->shared ? 0 : i / w->m, first = row * w->n;
-  const uint64_t key = ln_key(w->values + i * item, w->dtype, false);
-  const bool right = w->right || (w->dtype <= LN_BFLOAT16 && key == ln_largest_key(w->dtype)); /* NaN stands behind all */
-  int64_t low = 0, high = w->n;
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2, at = first + (w->sorter ? w->sorter[first + middle] : middle);
-    const uint64_t other = ln_key(w->sorted + at * item, w->dtype, false);
-    if (right ? other <= key : other < key)
-      low = middle + 1;
-    else
-      high = middle;
+  const int64_t *sorter = w->sorter ? w->sorter + first : (const int64_t *)0;
+  const char *sorted = w->sorted + first * item;
+  uint64_t most = ln_key(w->values + i * item, dtype, false);                  /* the largest key that stands before the place */
+  if (!w->right && !(dtype <= LN_BFLOAT16 && most == ln_largest_key(dtype))) { /* NaN stands behind all */
+    if (most == 0) return 0;
+    most--;
   }
-  return low;
+  int64_t place = 0, n = w->n;
+  for (int64_t half; n > 0; n -= half) {
+    half = (n + 1) / 2;
+    const int64_t at = place + half - 1;
+    place += ln_key(sorted + (sorter ? sorter[at] : at) * item, dtype, false) <= most ? half : 0;
+  }
+  return place;
 }
 
 #endif

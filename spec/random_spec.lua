@@ -438,6 +438,87 @@ describe("numbers made of uniform ones", function()
   end)
 end)
 
+describe("numbers whose parameters are tensors", function()
+  local N = 200000
+  local function full(v) return lt.full({N}, v) end
+
+  -- Mean and variance lie where N numbers of that distribution have them.
+  local function check(t, mean, variance, what)
+    t = t:double()
+    assert.is_true(math.abs(t:mean():item() - mean) < 5 * math.sqrt(variance / N), what)
+    assert.is_true(math.abs(t:var():item() / variance - 1) < 0.03, what)
+  end
+
+  it("have the mean and the variance of their distributions", function()
+    lt.manual_seed(11)
+    for _, rate in ipairs {0.5, 3, 9.9, 10, 50, 1000} do check(lt.poisson(full(rate)), rate, rate, "poisson " .. rate) end
+    for _, c in ipairs {{10, 0.3}, {100, 0.5}, {100, 0.97}, {1000, 0.02}, {40, 0.6}} do
+      local y = lt.binomial(full(c[1]), full(c[2]))
+      check(y, c[1] * c[2], c[1] * c[2] * (1 - c[2]), ("binomial %g %g"):format(c[1], c[2]))
+      assert.is_true(y:ge(0):logical_and(y:le(c[1])):logical_and(y:eq(y:floor())):all():item())
+    end
+    check(lt.bernoulli(full(0.25)), 0.25, 0.1875, "bernoulli")
+    check(lt.bernoulli(lt.ones(N), 0.25), 0.25, 0.1875, "bernoulli, p")
+    check(full(7):bernoulli_(lt.tensor(0.25)), 0.25, 0.1875, "bernoulli_, tensor")
+    check(full(7):bernoulli_(), 0.5, 0.25, "bernoulli_")
+    check(lt.normal(full(3), lt.tensor(2)), 3, 4, "normal, tensors")
+    check(lt.normal(full(3)), 3, 1, "normal, means")
+    check(lt.normal(1, full(0.5)), 1, 0.25, "normal, deviations")
+    check(lt.normal(5, 2, {N}), 5, 4, "normal, size")
+  end)
+
+  it("have single probabilities as their distributions do", function()
+    lt.manual_seed(12)
+    local few, many, hits = lt.poisson(full(2)), lt.poisson(full(12)), lt.binomial(full(30), full(0.5))
+    local p, q, b = math.exp(-2), math.exp(-12), 0.5 ^ 30
+    for k = 0, 24 do
+      for name, pair in pairs {few = {few, p}, many = {many, q}, hits = {hits, b}} do
+        local part = pair[1]:eq(k):to("float64"):mean():item()
+        assert.is_true(math.abs(part - pair[2]) < 5 * math.sqrt(pair[2] / N) + 5 / N, name .. k)
+      end
+      p, q, b = p * 2 / (k + 1), q * 12 / (k + 1), b * (30 - k) / (k + 1)
+    end
+  end)
+
+  it("take shapes, dtypes, certain cases, seeds and generators", function()
+    assert.are.same({3, 2}, lt.normal(lt.zeros(3, 1), lt.ones(2)).shape:totable())
+    assert.are.same({3, 2}, lt.binomial(lt.ones(3, 1), lt.ones(2)).shape:totable())
+    assert.are.same({0, 2}, lt.poisson(lt.ones(0, 2)).shape:totable())
+    assert.are.equal("float16", lt.poisson(lt.ones(2, {dtype = "float16"})).dtype)
+    assert.are.equal("float64", lt.normal(0, 1, {2, 2}, {dtype = "float64"}).dtype)
+    assert.are.same({0, 5, 0}, lt.binomial(lt.tensor {5, 5, 0}, lt.tensor {0, 1, 0.5}):tolist())
+    assert.are.same({0, 1}, lt.bernoulli(lt.tensor {0, 1}):tolist())
+    assert.are.same({{0, 1}, {0, 1}}, lt.full({2, 2}, 7):bernoulli_(lt.tensor {0, 1}):tolist())
+    for _, draw in ipairs {
+      function(o) return lt.poisson(lt.full({40}, 30), o) end, function(o) return lt.binomial(lt.full({40}, 90), lt.full({40}, 0.4), o) end,
+      function(o) return lt.bernoulli(lt.full({40}, 0.5), o) end, function(o) return lt.normal(lt.zeros(40), lt.ones(40), o) end,
+    } do
+      local g = lt.Generator():manual_seed(5)
+      assert.is_true(lt.equal(drawn(5, draw, {}), draw {generator = g}))
+      assert.is_false(lt.equal(drawn(5, draw, {}), draw {generator = g}))
+    end
+  end)
+
+  it("refuse what makes no sense", function()
+    for call, text in pairs {
+      ["normal(lt.ones(2), -1)"] = "normal: the standard deviation -1 must not be negative",
+      ["normal(lt.ones(2), lt.tensor{-1, 1})"] = "normal: the standard deviations must not be negative",
+      ["normal(0, -1, {2})"] = "normal: the standard deviation -1 must not be negative",
+      ["bernoulli(lt.tensor{2})"] = "bernoulli: the probabilities must lie between 0 and 1",
+      ["ones(2):bernoulli_(lt.tensor{-1, 0})"] = "bernoulli_: the probabilities must lie between 0 and 1",
+      ["ones(2):bernoulli_(lt.ones(3))"] = "bernoulli_: shape {3} cannot be expanded to {2}",
+      ["poisson(lt.tensor{-1})"] = "poisson: the rates must be finite and not negative",
+      ["poisson(lt.tensor{0 / 0})"] = "poisson: the rates must be finite and not negative",
+      ["binomial(lt.tensor{1.5}, lt.tensor{0.5})"] = "binomial: the counts must be whole numbers from 0 on",
+      ["binomial(lt.tensor{2}, lt.tensor{1.5})"] = "binomial: the probabilities must lie between 0 and 1",
+      ["binomial(lt.ones(2), lt.ones(3))"] = "binomial: the shapes {2} and {3} cannot be broadcast",
+    } do
+      local ok, message = pcall(setfenv(assert(loadstring("return lt." .. call)), {lt = lt}))
+      assert.is_true(not ok and message:find(text, 1, true) ~= nil, call .. ": " .. tostring(message))
+    end
+  end)
+end)
+
 describe("multinomial", function()
   it("draws indices as often as their weights say, rows apart", function()
     lt.manual_seed(4)

@@ -170,8 +170,21 @@ const char *ln_cpu_sort(const ln_order *w) {
 
 /* -- Searching -- */
 
+/* A loop for each dtype. */
+#define SEARCH(type, bytes) \
+  case type: LN_SHARE(threads, i, w->rows * w->m, 1, { w->y[i] = ln_search_place(w, i, type, bytes); }); return NULL;
+
 const char *ln_cpu_search(const ln_search *w) {
-  const int item = ln_cpu_size_of(w->dtype);
-  LN_SHARE(ln_cpu_threads(w->rows * w->m, LN_GRAIN_HEAVY), i, w->rows * w->m, 1, { w->y[i] = ln_search_place(w, i, item); });
-  return NULL;
+  const int threads = ln_cpu_threads(w->rows * w->m, LN_GRAIN_HEAVY);
+  switch (w->dtype) {
+    SEARCH(LN_FLOAT32, 4)
+    SEARCH(LN_FLOAT64, 8)
+    SEARCH(LN_FLOAT16, 2)
+    SEARCH(LN_BFLOAT16, 2)
+    SEARCH(LN_INT64, 8)
+    SEARCH(LN_INT32, 4)
+    SEARCH(LN_INT16, 2)
+    SEARCH(LN_INT8, 1)
+  default: LN_SHARE(threads, i, w->rows * w->m, 1, { w->y[i] = ln_search_place(w, i, LN_UINT8, 1); }); return NULL;
+  }
 }

@@ -52,7 +52,7 @@ struct write {
 struct search {
   ln_search w;
   int item;
-  LN_DEVICE void operator()(int64_t i) const { w.y[i] = ln_search_place(&w, i, item); }
+  LN_DEVICE void operator()(int64_t i) const { w.y[i] = ln_search_place(&w, i, LN_FIXED(DTYPE_0, w.dtype), item); }
 };
 
 /* -- Scans -- */
@@ -135,7 +135,7 @@ const char *ln_gpu_sort(const ln_order *w, int device) {
 }
 
 const char *ln_gpu_search(const ln_search *w, int device) {
-  return ln_each(device, w->rows * w->m, cuda::order::search{*w, ln_gpu_size_of(w->dtype)});
+  return ln_each(device, w->rows * w->m, cuda::order::search{*w, ln_gpu_size_of(w->dtype)}, ln_fixed::dtype(w->dtype));
 }
 
 const char *ln_gpu_scan(const ln_scan *w, int device) {

@@ -2,7 +2,7 @@
  * those of the CPU, bit by bit (../philox.h). */
 #include "cuda.h"
 
-#include "../philox.h"
+#include "../counts.h"
 
 namespace cuda::random {
 
@@ -83,6 +83,11 @@ template <class T> struct dropout : draw {
   }
 };
 
+struct counts {
+  ln_counts w;
+  LN_DEVICE void operator()(int64_t i) const { w.y[i] = ln_draw_count(&w, i); }
+};
+
 struct progression {
   char *y;
   int dtype;
@@ -115,6 +120,8 @@ const char *ln_gpu_random(const ln_random *r, int device) {
   default: return r->dtype == LN_FLOAT64 ? ln_each(device, blocks, dropout<double>{d}, fixed) : ln_each(device, blocks, dropout<float>{d}, fixed);
   }
 }
+
+const char *ln_gpu_counts(const ln_counts *w, int device) { return ln_each(device, w->n, cuda::random::counts{*w}); }
 
 const char *ln_gpu_arange(const ln_arange *a, int device) {
   return ln_each(device, a->n, cuda::random::progression{a->y, a->dtype, a->start, a->step}, ln_fixed::dtype(a->dtype));

@@ -100,8 +100,6 @@ void geometric_forward(ln_rule *r) {
   give_drawn(r, r_number(r, LN_OP_clamp_min, trials, 1));
 }
 
-/* -- Indices as probable as their weights -- */
-
 static bool all_true(ln_rule *r, ln_tensor *condition, bool *truth) {
   double number;
   int64_t whole = 0;
@@ -110,6 +108,108 @@ static bool all_true(ln_rule *r, ln_tensor *condition, bool *truth) {
   *truth = whole != 0;
   return true;
 }
+
+/* Is `condition` true of all elements? With what is wrong else. */
+static bool all_hold(ln_rule *r, ln_tensor *condition, const char *wrong) {
+  bool good = false;
+  return all_true(r, condition, &good) && r_require(r, good, "%s", wrong);
+}
+
+/* -- Numbers whose parameters are tensors -- */
+
+/* mean + std z: either is a tensor or, where it is NULL, a number. */
+static void normals(ln_rule *r, ln_tensor *mean, double mean_number, ln_tensor *std, double std_number) {
+  int64_t shape[16];
+  int ndim = 0, dtype = mean && std ? ln_promote_types(mean->dtype, std->dtype) : (mean ? mean : std)->dtype;
+  if (!r_require(r, std || std_number >= 0, "the standard deviation %g must not be negative", std_number) ||
+      (std && !all_hold(r, r_number(r, LN_OP_ge, std, 0), "the standard deviations must not be negative")) ||
+      !r_status(r, ln_broadcast(r->name, mean ? mean : std, std ? std : mean, shape, &ndim)))
+    return;
+  ln_tensor *room = r_new(r, shape, ndim, dtype), *z = room ? r_do1(r, LN_OP_normal, room) : NULL;
+  z = std ? r_do2(r, LN_OP_mul, z, std) : r_number(r, LN_OP_mul, z, std_number);
+  r_result(r, 0, mean ? r_do2(r, LN_OP_add, z, mean) : r_number(r, LN_OP_add, z, mean_number));
+}
+
+void normal_both_forward(ln_rule *r) {
+  ARGS(normal_both);
+  normals(r, mean, 0, std, 0);
+}
+
+void normal_mean_forward(ln_rule *r) {
+  ARGS(normal_mean);
+  normals(r, mean, 0, NULL, r_float(r, a_std));
+}
+
+void normal_std_forward(ln_rule *r) {
+  ARGS(normal_std);
+  normals(r, NULL, r_float(r, a_mean), std, 0);
+}
+
+void normal_size_forward(ln_rule *r) {
+  SLOTS(normal_size);
+  const int64_t *size;
+  int n = r_list(r, a_size, &size), dtype = (int)r_int(r, a_dtype);
+  double std = r_float(r, a_std);
+  r->device = (int)r_int(r, a_device);
+  if (!r_status(r, ln_device_check(r->device)) || !r_require(r, ln_is_float(dtype), "a floating dtype is needed, got %s", ln_dtype_name(dtype)) ||
+      !r_require(r, std >= 0, "the standard deviation %g must not be negative", std))
+    return;
+  ln_tensor *room = r_new(r, size, n, dtype);
+  ln_attrs attrs;
+  ln_attrs_begin(&attrs);
+  ln_attrs_float(&attrs, 0, r_float(r, a_mean));
+  ln_attrs_float(&attrs, 1, std);
+  if (room) r_result(r, 0, r_do(r, LN_OP_normal, &room, 1, &attrs));
+}
+
+/* 1 where a uniform number of 53 bits is below p. */
+static void events(ln_rule *r, ln_tensor *p) {
+  const ln_tensor *x = r->in[0];
+  ln_tensor *valid = r_do2(r, LN_OP_logical_and, r_number(r, LN_OP_ge, p, 0), r_number(r, LN_OP_le, p, 1));
+  if (!all_hold(r, valid, "the probabilities must lie between 0 and 1")) return;
+  ln_tensor *room = r_new(r, x->shape, x->ndim, LN_FLOAT64), *u = room ? r_do1(r, LN_OP_uniform, room) : NULL;
+  ln_tensor *y = r_do2(r, LN_OP_lt, u, r_expand(r, r_to(r, p, LN_FLOAT64), x->shape, x->ndim));
+  r_result(r, 0, y ? r_to(r, y, x->dtype) : NULL);
+}
+
+void bernoulli_of_forward(ln_rule *r) { events(r, r->in[0]); }
+
+void bernoulli_tensor_forward(ln_rule *r) {
+  ARGS(bernoulli_tensor);
+  if (r_require(r, ln_is_float(p->dtype), "p must be of a floating dtype, got %s", ln_dtype_name(p->dtype))) events(r, p);
+}
+
+/* Poisson numbers, or with count those of the binomial distribution; computed in float64. */
+static void counts(ln_rule *r, ln_tensor *count, ln_tensor *rate, int dtype) {
+  ln_tensor *n = count ? r_dense(r, count, LN_FLOAT64) : NULL, *p = r_dense(r, rate, LN_FLOAT64);
+  ln_tensor *y = r_new(r, rate->shape, rate->ndim, LN_FLOAT64);
+  if (!r_ok(r)) return;
+  ln_counts work = {.n = y->numel, .rate = (const double *)p->data, .y = (double *)y->data, .count = n ? (const double *)n->data : NULL};
+  ln_random_reserve((uint64_t)work.n, &work.seed, &work.offset);
+  if (work.n == 0 || KERNEL(r, counts, &work)) r_result(r, 0, r_to(r, y, dtype));
+}
+
+void poisson_forward(ln_rule *r) {
+  ARGS(poisson);
+  ln_tensor *valid = r_do2(r, LN_OP_logical_and, r_number(r, LN_OP_ge, input, 0), r_do1(r, LN_OP_isfinite, input));
+  if (all_hold(r, valid, "the rates must be finite and not negative")) counts(r, NULL, input, input->dtype);
+}
+
+void binomial_forward(ln_rule *r) {
+  ARGS(binomial);
+  int64_t shape[16];
+  int ndim = 0;
+  if (!r_require(r, ln_is_float(prob->dtype), "prob must be of a floating dtype, got %s", ln_dtype_name(prob->dtype)) ||
+      !r_status(r, ln_broadcast(r->name, count, prob, shape, &ndim)))
+    return;
+  ln_tensor *whole = r_do2(r, LN_OP_logical_and, r_number(r, LN_OP_ge, count, 0), r_do2(r, LN_OP_eq, count, r_do1(r, LN_OP_floor, count)));
+  ln_tensor *finite = r_do2(r, LN_OP_logical_and, whole, r_do1(r, LN_OP_isfinite, count));
+  ln_tensor *valid = r_do2(r, LN_OP_logical_and, r_number(r, LN_OP_ge, prob, 0), r_number(r, LN_OP_le, prob, 1));
+  if (all_hold(r, finite, "the counts must be whole numbers from 0 on") && all_hold(r, valid, "the probabilities must lie between 0 and 1"))
+    counts(r, r_expand(r, count, shape, ndim), r_expand(r, prob, shape, ndim), ln_promote_types(count->dtype, prob->dtype));
+}
+
+/* -- Indices as probable as their weights -- */
 
 static ln_tensor *along_last(ln_rule *r, int op, ln_tensor *x, bool keepdim) {
   ln_attrs attrs;

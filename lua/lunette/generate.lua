@@ -96,7 +96,7 @@ local function named_text(spec, otherwise, success)
   return concat({
     ("return function(%sextra, more, ...)"):format(given),
     n > 0 and ("local %s%s"):format(concat(a, ", "), places > 0 and " = " .. concat(p, ", ") or "") or "",
-    ("if more ~= nil or select('#', ...) > 0 then return %s end"):format(otherwise),
+    ("if more ~= nil or select('#', ...) > 0 and (...) ~= nil then return %s end"):format(otherwise), -- an overload hands on nil behind
     concat(find, "\n") .. " end",
     ("if type(o) ~= 'table' or getmetatable(o) ~= nil then return %s end"):format(otherwise),
     options_text(spec, otherwise),

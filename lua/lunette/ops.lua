@@ -127,16 +127,15 @@ local function row_function(name, inplace, public)
   return info and (not inplace or info.inplace) and wrapper.compile(info, public or info.public_name .. (inplace and "_" or ""), inplace) or nil
 end
 
--- The function behind a public name that stands for several rows; in place for those that can, the first at least.
+-- The function behind a public name that stands for several rows; in place for those that can, one at least.
 local function overload_function(name, inplace)
   local forms, public = {}, name .. (inplace and "_" or "")
   if #overloads[name] == 1 then return row_function(overloads[name][1], inplace, public) end
-  for i, form in ipairs(overloads[name]) do
+  for _, form in ipairs(overloads[name]) do
     local fn = row_function(form, inplace, public)
-    if not fn and i == 1 then return nil end
     forms[#forms + 1] = fn and {fn = fn, spec = arguments.read(public, wrapper.signature(ops.info[form]))}
   end
-  return arguments.overload(public, forms)
+  return forms[1] and arguments.overload(public, forms)
 end
 
 -- Enters a function with what its rows say.

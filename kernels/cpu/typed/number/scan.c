@@ -6,12 +6,14 @@
 #ifdef LN_INTEGER
 typedef int64_t acc_t;
 #define LOWEST INT64_MIN
+#define HIGHEST INT64_MAX
 #define EXP(x) (x)
 #define LOG(x) (x)
 #pragma GCC diagnostic ignored "-Wtautological-compare" /* x != x asks for NaN */
 #else
 typedef double acc_t;
 #define LOWEST ((acc_t)-INFINITY)
+#define HIGHEST ((acc_t)INFINITY)
 #if LN_IS(LN_TYPE) == LN_IS_f32
 #define EXP(x) expf((float)(x))
 #define LOG(x) logf((float)(x))
@@ -27,9 +29,11 @@ typedef struct state {
   int64_t at;
 } state;
 
-static inline __attribute__((always_inline)) void begin(state *s, int kind) { *s = (state){.value = kind == LN_SCAN_PROD ? 1 : LOWEST}; }
+static inline __attribute__((always_inline)) void begin(state *s, int kind) {
+  *s = (state){.value = kind == LN_SCAN_PROD ? 1 : kind == LN_SCAN_MIN ? HIGHEST : LOWEST};
+}
 
-static inline __attribute__((always_inline)) ln_t advance(state *s, int kind, ln_t v, int64_t k, bool first) {
+static inline __attribute__((always_inline)) ln_t advance(state *s, int kind, ln_t v, int64_t k) {
   acc_t x = (acc_t)v;
   switch (kind) {
   case LN_SCAN_PROD: return (ln_t)(s->value *= x);
@@ -42,7 +46,7 @@ static inline __attribute__((always_inline)) ln_t advance(state *s, int kind, ln
     }
     return (ln_t)(s->value + LOG(s->sum));
   default:
-    if (first || x != x || (s->value == s->value && (kind == LN_SCAN_MAX ? x >= s->value : x <= s->value))) {
+    if (x != x || (kind == LN_SCAN_MAX ? x >= s->value : x <= s->value)) { /* never beside a NaN */
       s->value = x;
       s->at = k;
     }
@@ -66,19 +70,22 @@ static inline __attribute__((always_inline)) void run(const ln_scan *w, int kind
     for (int64_t k = 0; k < m; k++) {
       const int64_t place = columns > 1 ? done : done + k;
       state *mine = &s[columns > 1 ? k : 0];
-      buffer[k] = advance(mine, kind, buffer[k], place, place == 0);
+      buffer[k] = advance(mine, kind, buffer[k], place);
       if (w->indices) w->indices[(outer * w->size + place) * w->inner + inner + (columns > 1 ? k : 0)] = mine->at;
     }
     LN_FN(store)(w->out + at, columns > 1 ? item : step, w->dtype, m, buffer);
   }
 }
 
+/* One sequence alone keeps its state in registers. */
+#define RUN(kind) columns == 1 ? run(w, kind, outer, inner, 1) : run(w, kind, outer, inner, columns)
+
 static void run_kind(const ln_scan *w, int64_t outer, int64_t inner, int64_t columns) {
   switch (w->kind) {
-  case LN_SCAN_PROD: run(w, LN_SCAN_PROD, outer, inner, columns); return;
-  case LN_SCAN_LOGSUMEXP: run(w, LN_SCAN_LOGSUMEXP, outer, inner, columns); return;
-  case LN_SCAN_MAX: run(w, LN_SCAN_MAX, outer, inner, columns); return;
-  default: run(w, LN_SCAN_MIN, outer, inner, columns);
+  case LN_SCAN_PROD: RUN(LN_SCAN_PROD); return;
+  case LN_SCAN_LOGSUMEXP: RUN(LN_SCAN_LOGSUMEXP); return;
+  case LN_SCAN_MAX: RUN(LN_SCAN_MAX); return;
+  default: RUN(LN_SCAN_MIN);
   }
 }
 
