@@ -82,6 +82,8 @@ describe("the example of", function()
   end
 end)
 
+if require("spec.once").done then return end
+
 describe("make docs", function()
   it("writes a page for every package", function()
     local folder = os.tmpname()

@@ -1,5 +1,7 @@
 --- The examples on small made-up data: they run, save what they need, go on from it, and say how they are called.
 
+if require("spec.once").done then return end
+
 local child = require("spec.child")
 
 local here = debug.getinfo(1, "S").source:match("^@(.*)spec/examples_spec%.lua$")

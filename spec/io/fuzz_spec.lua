@@ -1,5 +1,7 @@
 --- Damaged files of every format, 100,000 of them: each loads or is refused with a reason (spec/io/fuzz.lua).
 
+if require("spec.once").done then return end
+
 local lt = require("lunette")
 local child = require("spec.child")
 local fuzz = require("spec.io.fuzz")

@@ -1,6 +1,8 @@
 --- A training run that is killed at any moment: the file it saves to is the old one or the new one, whole, and a run that begins from it goes on bit for bit as
 -- one that nobody disturbed. Since the same values give the same bytes, whole files are compared.
 
+if require("spec.once").done then return end
+
 local lt = require("lunette")
 local child = require("spec.child")
 local fuzz = require("spec.io.fuzz")

@@ -1,5 +1,7 @@
 --- The command: scripts, code on its line, standard input, its statuses.
 
+if require("spec.once").done then return end
+
 local child = require("spec.child")
 local Terminal = require("spec.terminal")
 

@@ -1,5 +1,7 @@
 --- The parts of the prompt by themselves: the lexer, chunks, completion, values as they are shown.
 
+if require("spec.once").done then return end
+
 local lt = require("lunette")
 local compile = require("lunette.repl.compile")
 local complete = require("lunette.repl.complete")

@@ -1,5 +1,7 @@
 --- The prompt on a real terminal: what is typed, what it answers, Ctrl-C, Tab, the history.
 
+if require("spec.once").done then return end
+
 local child = require("spec.child")
 local Terminal = require("spec.terminal")
 local ffi = require("ffi")
