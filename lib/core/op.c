@@ -203,7 +203,7 @@ int ln_run(int op, ln_tensor *const *inputs, int n, const ln_attrs *attrs, bool 
 
 void ln_attrs_ints(ln_attrs *a, int slot, const int64_t *list, int n) {
   a->slot[slot].i = (int64_t)a->pool_used * 256 + n;
-  memcpy(a->pool + a->pool_used, list, sizeof(int64_t) * (size_t)n);
+  if (n > 0) memcpy(a->pool + a->pool_used, list, sizeof(int64_t) * (size_t)n);
   a->pool_used += n;
   a->present |= 1u << slot;
 }
