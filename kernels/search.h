@@ -18,7 +18,9 @@ LN_INLINE int64_t ln_search_place(const ln_search *w, int64_t i, int dtype, int 
   int64_t place = 0, n = w->n;
   for (int64_t half; n > 0; n -= half) {
     half = (n + 1) / 2;
-    const int64_t at = place + half - 1;
+    const int64_t at = place + half - 1, next = (n - half) / 2;
+    LN_PREFETCH(sorted + (place + next) * item); /* wherever the search goes on, its element is under way */
+    LN_PREFETCH(sorted + (place + half + next) * item);
     place += ln_key(sorted + (sorter ? sorter[at] : at) * item, dtype, false) <= most ? half : 0;
   }
   return place;
