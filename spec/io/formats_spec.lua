@@ -25,6 +25,17 @@ local function refused(part, fn, ...)
   assert.is_truthy(message:find(part, 1, true), message)
 end
 
+-- What is wrong with a file -> {its bytes, what the error says beside its path}.
+local function all_refused(cases)
+  for what, case in pairs(cases) do
+    it("is refused for " .. what, function()
+      write(case[1])
+      refused(path .. ": ", lt.load, path)
+      refused(case[2], lt.load, path)
+    end)
+  end
+end
+
 describe("an .npz file", function()
   before_each(before)
   after_each(after)
@@ -99,7 +110,7 @@ describe("a GGUF file", function()
     for i = 0, 31 do assert.are.equal((i - 16) * 2, t.q8[i]:item()) end
   end)
 
-  for what, case in pairs{
+  all_refused{
     ["version 1"] = {gguf({}, {}, 1), "GGUF of version 1; 2 and 3 are read"},
     ["another type"] = {gguf({}, {{"a", {32}, 12, ""}}), "the tensor 'a' is of type 12; F32, F16"},
     ["half a block"] = {gguf({}, {{"a", {31}, 8, ""}}), "the rows of the tensor 'a' are no whole blocks of 32"},
@@ -109,13 +120,7 @@ describe("a GGUF file", function()
     ["a list without end"] = {"GGUF" .. u32(3) .. u64(0, 1) .. text("l") .. u32(9, 0) .. u64(2 ^ 50), "an array claims 1125899906842624 entries"},
     ["metadata of no type"] = {gguf({text("x") .. u32(99)}, {}), "metadata of the unknown type 99"},
     ["lists in lists"] = {gguf({text("x") .. u32(9) .. (u32(9) .. u64(1)):rep(40)}, {}), "arrays are nested more than 16 deep"},
-  } do
-    it("is refused for " .. what, function()
-      write(case[1])
-      refused(path .. ": ", lt.load, path)
-      refused(case[2], lt.load, path)
-    end)
-  end
+  }
 end)
 
 -- Torch7 ---------------------------------------------------------------------------------------------------------------------------------
@@ -157,7 +162,7 @@ describe("a .t7 file", function()
     assert.is_true(t.shape == {0} and t.dtype == "float64")
   end)
 
-  for what, case in pairs{
+  all_refused{
     ["a function"] = {u32(3, 1, 1) .. u32(2) .. t7_text("f") .. u32(8, 2), "byte 25: it holds a function, which is not read"},
     ["an object of no kind"] = {u32(3, 1, 1, 77), "an object of the unknown kind 77"},
     ["a string beyond the end"] = {u32(3, 1, 1, 2, 1000), "byte 20: 1000 bytes are wanted where 0 are left"},
@@ -170,11 +175,5 @@ describe("a .t7 file", function()
       return table.concat(deep)
     end)(), "objects are nested more than 200 deep"},
     ["a key that is a tensor"] = {u32(3, 1, 1) .. u32(4, 2) .. t7_text("V 1") .. t7_text("torch.ByteStorage") .. raw("int64_t", 0), "what cannot be the key of a table"},
-  } do
-    it("is refused for " .. what, function()
-      write(case[1])
-      refused(path .. ": ", lt.load, path)
-      refused(case[2], lt.load, path)
-    end)
-  end
+  }
 end)

@@ -44,6 +44,16 @@ function derived.find(module, owner, name)
   end
 end
 
+--- Ends what the function `owner` ("weight_norm") did to a name; the module's text stands in the error when it did nothing. Returns the tensor's present value and
+--- the method.
+function derived.undo(owner, module, kind, name)
+  local method = derived.find(module, kind, name)
+  if not method then require("lunette.errors").fail(("remove_%s: %s of '%s' not found in %s"):format(owner, owner, name, tostring(module))) end
+  local value = method:_compute(module):detach()
+  derived.detach(method, module)
+  return value, method
+end
+
 --- Takes a registered tensor out of a module and gives it back under another name; `owner` is the function that is named in errors.
 function derived.rename(owner, module, name, new_name)
   local inner = getmetatable(module)

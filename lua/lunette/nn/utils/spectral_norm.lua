@@ -130,14 +130,11 @@ declare("remove_spectral_norm", {
   doc = "Makes what spectral_norm divided a plain parameter again, with its present value. Returns the module.",
   takes = "module:module, name:string=weight",
   call = function(module, name)
-    local method = derived.find(module, SpectralNorm, name)
-    if not method then fail(("remove_spectral_norm: spectral_norm of '%s' not found in %s"):format(name, tostring(module))) end
-    local weight = method:_compute(module)
-    derived.detach(method, module)
+    local weight, method = derived.undo("spectral_norm", module, SpectralNorm, name)
     remove_hook(module, "state_post", Saving, "name", name)
     remove_hook(module, "load_pre", Loading, "method", method)
     for _, suffix in ipairs({"_u", "_v", "_orig"}) do internals.forget(getmetatable(module), name .. suffix) end
-    module:register_parameter(name, Parameter(weight:detach()))
+    module:register_parameter(name, Parameter(weight))
     return module
   end,
 })

@@ -66,13 +66,10 @@ declare("remove_weight_norm", {
   doc = "Makes what weight_norm split one parameter again, with its present value. Returns the module.",
   takes = "module:module, name:string=weight",
   call = function(module, name)
-    local method = derived.find(module, WeightNorm, name)
-    if not method then fail(("remove_weight_norm: weight_norm of '%s' not found in %s"):format(name, tostring(module))) end
-    local weight = method:_compute(module)
-    derived.detach(method, module)
+    local weight = derived.undo("weight_norm", module, WeightNorm, name)
     module[name .. "_g"] = nil
     module[name .. "_v"] = nil
-    module:register_parameter(name, Parameter(weight:detach()))
+    module:register_parameter(name, Parameter(weight))
     return module
   end,
 })
